@@ -1,0 +1,264 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * TCP: who listens, who called whom, how it went, how many bytes.
+ *
+ *   inet_sock_set_state   each change of a TCP socket's state
+ *
+ * A socket that begins to listen or to connect does so in its process, so there the owner is written into the socket's
+ * storage. An accepted socket inherits that from its listener (BPF_F_CLONE), so the states that come later, in softirq,
+ * know whose they are without a hook on accept. One fact sums up all connections between a process and a peer.
+ */
+#include "spoor.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* include/net/tcp_states.h */
+#define TCP_ESTABLISHED 1
+#define TCP_SYN_SENT 2
+#define TCP_CLOSE 7
+#define TCP_LISTEN 10
+
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define RCV_SHUTDOWN 1
+
+enum {
+	SOCKET_LOST_FACT, /* the map of facts was full */
+	SOCKET_LOST_OWNER, /* no memory for the socket's storage */
+	SOCKET_UNKNOWN_OWNER, /* a connection of a socket that is older than the agent */
+	SOCKET_LOSSES,
+};
+
+LOSS_MAP(SOCKET_LOSSES);
+
+enum {
+	FLOW_OUTBOUND = 1,
+	FLOW_INBOUND,
+	FLOW_LISTEN,
+};
+
+struct flow_key {
+	struct who who;
+	__u8 peer[16]; /* IPv6, or IPv4-mapped; of a listener: the address it is bound to */
+	__u32 net_ns;
+	__u16 port; /* the listener's, in host order */
+	__u8 role; /* FLOW_* */
+	__u8 protocol; /* IPPROTO_* */
+};
+ASSERT_SIZE(struct flow_key, 40);
+
+#define FLOW_SAMPLE 8
+
+struct flow_fact {
+	__u64 first; /* ns since boot */
+	__u64 last;
+	__u64 cgroup_id;
+	__u64 sent; /* payload bytes of connections that closed */
+	__u64 received;
+	__u32 opened;
+	__u32 closed;
+	__u32 refused;
+	__u32 timed_out;
+	__u8 local[16]; /* address of this end, of the latest connection */
+	/*
+	 * Ports of clients, by which the two ends of a connection are joined. Of the ports that hash to a slot the one with
+	 * the smallest hash stays (hash << 16 | port, all ones when empty), so that both ends keep the same.
+	 */
+	__u32 sample[FLOW_SAMPLE];
+};
+ASSERT_SIZE(struct flow_fact, 104);
+
+
+/* As in file.bpf.c: swapped by the agent when it reads; a fact that finds no room is counted. */
+struct flow_facts {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct flow_key);
+	__type(value, struct flow_fact);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct flow_facts);
+} facts SEC(".maps");
+
+/* How many facts were touched since the agent started: lets it leave idle maps alone. */
+volatile __u64 touched;
+
+struct owner {
+	struct who who;
+	__u64 cgroup_id;
+	__u32 role;
+	__u32 reserved;
+};
+
+/* Deleted by the kernel with its socket; bounded by the number of sockets. No memory: counted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct owner);
+} owners SEC(".maps");
+
+static __always_inline void map_v4(__u8 *to, __be32 v4)
+{
+	__builtin_memset(to, 0, 10);
+	to[10] = 0xff;
+	to[11] = 0xff;
+	__builtin_memcpy(to + 12, &v4, 4);
+}
+
+static __always_inline void addresses(const struct sock *sk, __u8 *local, __u8 *peer)
+{
+	if (sk->__sk_common.skc_family == AF_INET6) {
+		BPF_CORE_READ_INTO((struct in6_addr *)local, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)peer, sk, __sk_common.skc_v6_daddr);
+		return;
+	}
+	map_v4(local, sk->__sk_common.skc_rcv_saddr);
+	map_v4(peer, sk->__sk_common.skc_daddr);
+}
+
+/* What one change of state adds to a fact. */
+struct change {
+	__u32 opened, closed, refused, timed_out;
+	__u64 sent, received;
+};
+
+static __noinline int record(struct sock *sk, struct owner *owner, struct change *c)
+{
+	struct flow_fact *fact, fresh = {};
+	struct flow_key key = {};
+	__u32 zero = 0, hash, slot;
+	__u16 client;
+	__u8 local[16];
+	__u64 now = bpf_ktime_get_boot_ns();
+	void *map = bpf_map_lookup_elem(&facts, &zero);
+
+	if (!map || !sk || !owner || !c) /* not filled yet: the agent attaches after it filled it */
+		return 0;
+	key.who = owner->who;
+	key.net_ns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	key.role = owner->role;
+	key.protocol = IPPROTO_TCP;
+	addresses(sk, local, key.peer);
+	if (owner->role == FLOW_OUTBOUND) {
+		key.port = bpf_ntohs(sk->__sk_common.skc_dport);
+		client = sk->__sk_common.skc_num;
+	} else {
+		key.port = sk->__sk_common.skc_num;
+		client = bpf_ntohs(sk->__sk_common.skc_dport);
+		if (owner->role == FLOW_LISTEN)
+			__builtin_memcpy(key.peer, local, sizeof(local));
+	}
+	fact = bpf_map_lookup_elem(map, &key);
+	if (!fact) {
+		fresh.first = now;
+		fresh.cgroup_id = owner->cgroup_id;
+		__builtin_memset(fresh.sample, 0xff, sizeof(fresh.sample));
+		bpf_map_update_elem(map, &key, &fresh, BPF_NOEXIST); /* another CPU may have been first: as good */
+		fact = bpf_map_lookup_elem(map, &key);
+		if (!fact) {
+			count_loss(&losses, SOCKET_LOST_FACT);
+			return 0;
+		}
+	}
+	fact->last = now;
+	__builtin_memcpy(fact->local, local, sizeof(local));
+	__sync_fetch_and_add(&fact->opened, c->opened);
+	__sync_fetch_and_add(&fact->closed, c->closed);
+	__sync_fetch_and_add(&fact->refused, c->refused);
+	__sync_fetch_and_add(&fact->timed_out, c->timed_out);
+	__sync_fetch_and_add(&fact->sent, c->sent);
+	__sync_fetch_and_add(&fact->received, c->received);
+	if (owner->role != FLOW_LISTEN && client) {
+		hash = client * 0x9e3779b1u; /* 2^32 / golden ratio */
+		slot = hash >> 29;
+		hash = (hash << 3 & 0xffff0000) | client;
+		if (hash < fact->sample[slot])
+			fact->sample[slot] = hash;
+	}
+	__sync_fetch_and_add(&touched, 1);
+	return 0;
+}
+
+static __always_inline void begin(struct sock *sk, __u32 role)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct owner *owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!owner) {
+		count_loss(&losses, SOCKET_LOST_OWNER);
+		return;
+	}
+	who_is(task, &owner->who);
+	owner->cgroup_id = cgroup_of(task);
+	owner->role = role;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(socket_state, struct sock *sk, int old, int new)
+{
+	struct change c = {};
+	struct owner *owner, copy;
+	struct tcp_sock *tp;
+
+	/* An MPTCP socket goes through the same states as its TCP subflow, which carries the addresses and the bytes. */
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	if (new == TCP_LISTEN)
+		begin(sk, FLOW_LISTEN);
+	else if (new == TCP_SYN_SENT)
+		begin(sk, FLOW_OUTBOUND);
+	else if (new != TCP_ESTABLISHED && new != TCP_CLOSE)
+		return 0;
+
+	owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
+	if (!owner) {
+		/* Bound but never connected sockets are born and closed in CLOSE: not a connection. */
+		if (old != TCP_CLOSE)
+			count_loss(&losses, SOCKET_UNKNOWN_OWNER);
+		return 0;
+	}
+	copy = *owner;
+	switch (new) {
+	case TCP_SYN_SENT: /* counted when it is known how it went */
+		return 0;
+	case TCP_LISTEN:
+		c.opened = 1;
+		break;
+	case TCP_ESTABLISHED:
+		c.opened = 1;
+		if (copy.role == FLOW_LISTEN) { /* inherited */
+			copy.role = FLOW_INBOUND;
+			owner->role = FLOW_INBOUND;
+		}
+		break;
+	default:
+		if (old == TCP_SYN_SENT) {
+			if (sk->sk_err == ECONNREFUSED)
+				c.refused = 1;
+			else /* nobody answered: until the kernel gave up, or the caller did */
+				c.timed_out = 1;
+			break;
+		}
+		c.closed = 1;
+		if (copy.role == FLOW_LISTEN) {
+			if (old != TCP_LISTEN) /* inherited by a handshake that never became a connection */
+				return 0;
+			break;
+		}
+		tp = (struct tcp_sock *)sk;
+		c.sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+		c.received = BPF_CORE_READ(tp, bytes_received);
+		/* The peer's FIN takes one number of the sequence, and is counted there. */
+		if (c.received && sk->sk_shutdown & RCV_SHUTDOWN)
+			c.received--;
+	}
+	return record(sk, &copy, &c);
+}
