@@ -81,6 +81,10 @@ struct {
 	__array(values, struct file_facts);
 } facts SEC(".maps");
 
+/* A map inside a map leaves its types out of the BTF that bpf2go reads, unless something else names them. */
+const struct file_key *unused_file_key __attribute__((unused));
+const struct file_fact *unused_file_fact __attribute__((unused));
+
 /* How often the agent swapped the maps: what was remembered of an earlier map does not count. Written by the agent. */
 volatile __u32 window;
 
@@ -96,7 +100,6 @@ struct file_name {
 	__u32 flags;
 };
 ASSERT_SIZE(struct file_name, 24);
-
 
 /* Names for the agent, which empties it when it reads facts. When it is full the name is lost and counted. */
 struct {

@@ -27,13 +27,8 @@ type FileFileFact struct {
 }
 
 type FileFileKey struct {
-	_   structs.HostLayout
-	Who struct {
-		_             structs.HostLayout
-		StartBoottime uint64
-		Tgid          uint32
-		ExecCount     uint32
-	}
+	_          structs.HostLayout
+	Who        FileWho
 	Inode      uint64
 	Dev        uint32
 	Generation uint32
@@ -70,6 +65,13 @@ type FileRecent struct {
 	Flags     uint32
 }
 
+type FileWho struct {
+	_             structs.HostLayout
+	StartBoottime uint64
+	Tgid          uint32
+	ExecCount     uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -83,7 +85,6 @@ const (
 	FileVarTouched        = "touched"
 	FileVarUnusedFileFact = "unused_file_fact"
 	FileVarUnusedFileKey  = "unused_file_key"
-	FileVarUnusedFileName = "unused_file_name"
 	FileVarWindow         = "window"
 )
 
@@ -150,7 +151,6 @@ type FileVariableSpecs struct {
 	Touched        *ebpf.VariableSpec `ebpf:"touched"`
 	UnusedFileFact *ebpf.VariableSpec `ebpf:"unused_file_fact"`
 	UnusedFileKey  *ebpf.VariableSpec `ebpf:"unused_file_key"`
-	UnusedFileName *ebpf.VariableSpec `ebpf:"unused_file_name"`
 	Window         *ebpf.VariableSpec `ebpf:"window"`
 }
 
@@ -198,7 +198,6 @@ type FileVariables struct {
 	Touched        *ebpf.Variable `ebpf:"touched"`
 	UnusedFileFact *ebpf.Variable `ebpf:"unused_file_fact"`
 	UnusedFileKey  *ebpf.Variable `ebpf:"unused_file_key"`
-	UnusedFileName *ebpf.Variable `ebpf:"unused_file_name"`
 	Window         *ebpf.Variable `ebpf:"window"`
 }
 

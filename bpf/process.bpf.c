@@ -83,7 +83,6 @@ struct cgroup_record {
 };
 ASSERT_SIZE(struct cgroup_record, 24);
 
-
 /* Where a record is put together: too large for the stack. One a CPU, never full. */
 struct process_scratch {
 	struct process_record record;

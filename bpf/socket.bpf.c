@@ -71,7 +71,6 @@ struct flow_fact {
 };
 ASSERT_SIZE(struct flow_fact, 104);
 
-
 /* As in file.bpf.c: swapped by the agent when it reads; a fact that finds no room is counted. */
 struct flow_facts {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -86,6 +85,10 @@ struct {
 	__type(key, __u32);
 	__array(values, struct flow_facts);
 } facts SEC(".maps");
+
+/* A map inside a map leaves its types out of the BTF that bpf2go reads, unless something else names them. */
+const struct flow_key *unused_flow_key __attribute__((unused));
+const struct flow_fact *unused_flow_fact __attribute__((unused));
 
 /* How many facts were touched since the agent started: lets it leave idle maps alone. */
 volatile __u64 touched;

@@ -29,13 +29,8 @@ type SocketFlowFact struct {
 }
 
 type SocketFlowKey struct {
-	_   structs.HostLayout
-	Who struct {
-		_             structs.HostLayout
-		StartBoottime uint64
-		Tgid          uint32
-		ExecCount     uint32
-	}
+	_        structs.HostLayout
+	Who      SocketWho
 	Peer     [16]uint8
 	NetNs    uint32
 	Port     uint16
@@ -44,16 +39,18 @@ type SocketFlowKey struct {
 }
 
 type SocketOwner struct {
-	_   structs.HostLayout
-	Who struct {
-		_             structs.HostLayout
-		StartBoottime uint64
-		Tgid          uint32
-		ExecCount     uint32
-	}
+	_        structs.HostLayout
+	Who      SocketWho
 	CgroupId uint64
 	Role     uint32
 	Reserved uint32
+}
+
+type SocketWho struct {
+	_             structs.HostLayout
+	StartBoottime uint64
+	Tgid          uint32
+	ExecCount     uint32
 }
 
 // Names of all BPF objects in the ELF.
