@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sensor
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	lru "github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/spoor/spoor/bpf"
+)
+
+// Inode identifies a file for as long as it exists.
+type Inode struct {
+	Number uint64
+	// Device number as the kernel has it in super_block.s_dev: major << 20 | minor.
+	Dev        uint32
+	Generation uint32
+}
+
+// Write sums up what one process did to one inode since the last reading.
+type Write struct {
+	Who   Who
+	Inode Inode
+	// Nanoseconds since boot.
+	First, Last uint64
+	// Bytes, at the first and the last change. A change that the kernel announces before it is done (tmpfs) leaves
+	// SizeAfter behind.
+	SizeBefore, SizeAfter uint64
+	CgroupID              uint64
+	// Jiffies in which a change was seen: a lower bound of the number of writes.
+	Changes uint32
+	// Links to the inode at the last change.
+	Links uint32
+	MntNS uint32
+	// Pages or the size changed, not just owner, mode or times.
+	Data bool
+	// Only times moved that a read may move, too.
+	Uncertain bool
+	// Path within the file system, from its root; "" when unknown, for a file without a name or a name that was lost.
+	// Any bytes but NUL.
+	Path string
+	// Path lacks its beginning.
+	PathCut bool
+}
+
+var fileLosses = []lossReason{{name: "map_full"}, {name: "name_ring_full"}, {name: "writeback", benign: true}}
+
+// How many names are remembered, in case a later one is lost.
+const rememberedNames = 32768
+
+// File observes changes of regular files.
+type File struct {
+	objects bpf.FileObjects
+	links   []link.Link
+	facts   *facts[bpf.FileFileKey, bpf.FileFileFact]
+	reader  *ringbuf.Reader
+	record  ringbuf.Record
+	names   *lru.LRU[Inode, fileName]
+	window  uint32
+	touched uint64
+}
+
+type fileName struct {
+	path string
+	cut  bool
+}
+
+// FileOptions sizes the kernel side; zero values take the defaults in bpf/file.bpf.c.
+type FileOptions struct {
+	// Facts (process, file) between two readings.
+	Facts uint32
+	// Bytes of the ring of names, a power of two.
+	NameRing uint32
+}
+
+// OpenFile loads and attaches the sensor.
+func OpenFile(o FileOptions) (*File, error) {
+	spec, err := bpf.LoadFile()
+	if err != nil {
+		return nil, fmt.Errorf("file sensor: %w", err)
+	}
+	if o.NameRing != 0 {
+		spec.Maps[bpf.FileMapNameRing].MaxEntries = o.NameRing
+	}
+	names, err := lru.NewLRU[Inode, fileName](rememberedNames, nil)
+	if err != nil {
+		return nil, fmt.Errorf("file sensor: %w", err)
+	}
+	f := &File{names: names}
+	if err := spec.LoadAndAssign(&f.objects, nil); err != nil {
+		return nil, explain("file", err)
+	}
+	f.facts, err = newFacts[bpf.FileFileKey, bpf.FileFileFact](f.objects.Facts, spec.Maps[bpf.FileMapFacts], o.Facts)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("file sensor: %w", err), f.Close())
+	}
+	if f.reader, err = ringbuf.NewReader(f.objects.NameRing); err != nil {
+		return nil, errors.Join(fmt.Errorf("file sensor: %w", err), f.Close())
+	}
+	if f.links, err = attach(f.objects.FileDirty); err != nil {
+		return nil, errors.Join(fmt.Errorf("file sensor: %w", err), f.Close())
+	}
+	return f, nil
+}
+
+// Exchange ends the current interval: what happened up to now is what the next Read returns. It reports false, and need
+// not be followed by Read, when nothing happened.
+func (f *File) Exchange() (bool, error) {
+	var touched uint64
+	if err := f.objects.Touched.Get(&touched); err != nil {
+		return false, fmt.Errorf("file sensor: %w", err)
+	}
+	if touched == f.touched {
+		return false, nil
+	}
+	f.touched = touched
+	if err := f.facts.exchange(); err != nil {
+		return false, fmt.Errorf("file sensor: %w", err)
+	}
+	// After the exchange: a CPU that remembers the old number then writes its next change into the new map.
+	f.window++
+	if err := f.objects.Window.Set(f.window); err != nil {
+		return false, fmt.Errorf("file sensor: %w", err)
+	}
+	return true, nil
+}
+
+// Read calls fn for each fact of the interval that Exchange ended. fn must not keep the Write.
+func (f *File) Read(fn func(*Write)) error {
+	// The names first: each was sent before its fact's map was taken out.
+	if err := f.readNames(); err != nil {
+		return err
+	}
+	var w Write
+	return f.facts.drain(func(k *bpf.FileFileKey, v *bpf.FileFileFact) {
+		w = Write{
+			Who:   Who{StartBoottime: k.Who.StartBoottime, Tgid: k.Who.Tgid, ExecCount: k.Who.ExecCount},
+			Inode: Inode{Number: k.Inode, Dev: k.Dev, Generation: k.Generation},
+			First: v.First, Last: v.Last, SizeBefore: v.SizeBefore, SizeAfter: v.SizeAfter,
+			CgroupID: v.CgroupId, Changes: v.Changes, Links: v.Links, MntNS: v.MntNs,
+			Data: v.Flags&fileData != 0, Uncertain: v.Flags&fileUncertain != 0,
+		}
+		if n, ok := f.names.Get(w.Inode); ok {
+			w.Path, w.PathCut = n.path, n.cut
+		}
+		fn(&w)
+	})
+}
+
+func (f *File) readNames() error {
+	f.reader.SetDeadline(time.Unix(0, 0))
+	for {
+		err := f.reader.ReadInto(&f.record)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read file names: %w", err)
+		}
+		inode, name, err := decodeName(f.record.RawSample)
+		if err != nil {
+			return err
+		}
+		f.names.Add(inode, name)
+	}
+}
+
+// decodeName decodes one record of name_ring. It trusts no length in it.
+func decodeName(b []byte) (Inode, fileName, error) {
+	var r bpf.FileFileName
+	n, err := binary.Decode(b, binary.NativeEndian, &r)
+	if err != nil {
+		return Inode{}, fileName{}, fmt.Errorf("file name record of %d bytes: %w", len(b), err)
+	}
+	text := b[n:]
+	if len(text) < textHead || uint64(r.Bytes) > uint64(len(text)-textHead) {
+		return Inode{}, fileName{}, fmt.Errorf("file name record of %d bytes: name of %d does not fit", len(b), r.Bytes)
+	}
+	inode := Inode{Number: r.Inode, Dev: r.Dev, Generation: r.Generation}
+	if r.Bytes == 0 {
+		return inode, fileName{}, nil
+	}
+	return inode, fileName{path: joinComponents(text[textHead : textHead+int(r.Bytes)]), cut: r.Flags&fileCut != 0}, nil
+}
+
+// Losses returns what was lost since the sensor was opened.
+func (f *File) Losses() ([]Loss, error) { return readLosses(f.objects.Losses, fileLosses) }
+
+// Programs returns what is loaded, for measuring.
+func (f *File) Programs() []*ebpf.Program { return []*ebpf.Program{f.objects.FileDirty} }
+
+// Close detaches and unloads.
+func (f *File) Close() error {
+	errs := []error{closeLinks(f.links)}
+	if f.reader != nil {
+		errs = append(errs, f.reader.Close())
+	}
+	if f.facts != nil {
+		errs = append(errs, f.facts.close())
+	}
+	return errors.Join(append(errs, f.objects.Close())...)
+}
+
+// Flags of file_fact and file_name (bpf/file.bpf.c).
+const (
+	fileData      = 1 << 0
+	fileUncertain = 1 << 1
+	fileCut       = 1 << 2
+)

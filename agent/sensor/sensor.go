@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package sensor loads the kernel side, attaches it, and decodes what it says into Go values.
+//
+// It alone imports package bpf. It knows kernel identities (tgid, inode, cgroup id) and nothing of workloads, storage
+// classes or the wire.
+package sensor
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/spoor/spoor/bpf"
+)
+
+// Who identifies one program run by one thread group, across restarts of the agent.
+type Who struct {
+	// Nanoseconds since boot at which the thread group leader was created (task_struct.start_boottime).
+	StartBoottime uint64
+	// Thread group id in the initial pid namespace.
+	Tgid uint32
+	// Low half of task_struct.self_exec_id.
+	ExecCount uint32
+}
+
+// The three objects each have their own copy of the type; they are the same struct of the same header.
+func whoOfProcess(w bpf.ProcessWho) Who {
+	return Who{StartBoottime: w.StartBoottime, Tgid: w.Tgid, ExecCount: w.ExecCount}
+}
+
+// Loss is what one sensor lost for one reason since it was opened.
+type Loss struct {
+	Reason string
+	Count  uint64
+	// Benign: counted so that sums agree, but nothing is missing from any answer.
+	Benign bool
+}
+
+// readLosses sums the per-CPU counters of a sensor; reasons[i] names counter i.
+func readLosses(m *ebpf.Map, reasons []lossReason) ([]Loss, error) {
+	out := make([]Loss, 0, len(reasons))
+	for i, r := range reasons {
+		var perCPU []uint64
+		if err := m.Lookup(uint32(i), &perCPU); err != nil { //nolint:gosec // a handful of reasons
+			return nil, fmt.Errorf("read loss counter %s: %w", r.name, err)
+		}
+		l := Loss{Reason: r.name, Benign: r.benign}
+		for _, n := range perCPU {
+			l.Count += n
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+type lossReason struct {
+	name   string
+	benign bool
+}
+
+// attach links each program to what its section names. On an error the earlier ones are detached again.
+func attach(programs ...*ebpf.Program) ([]link.Link, error) {
+	var links []link.Link
+	for _, p := range programs {
+		l, err := link.AttachTracing(link.TracingOptions{Program: p})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("attach %s: %w", p, err), closeLinks(links))
+		}
+		links = append(links, l)
+	}
+	return links, nil
+}
+
+func closeLinks(links []link.Link) error {
+	var errs []error
+	for _, l := range links {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// explain makes the verifier's refusal short enough to read: its last lines tell why.
+func explain(what string, err error) error {
+	var ve *ebpf.VerifierError
+	if errors.As(err, &ve) {
+		return fmt.Errorf("load %s sensor: the kernel's verifier refused it: %-8v", what, ve)
+	}
+	return fmt.Errorf("load %s sensor: %w", what, err)
+}

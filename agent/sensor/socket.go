@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sensor
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/spoor/spoor/bpf"
+)
+
+// Role says which end of a connection a process is. The numbers are those of enum in bpf/socket.bpf.c.
+type Role uint8
+
+// The roles.
+const (
+	Outbound Role = iota + 1
+	Inbound
+	Listener
+)
+
+// Flow sums up the connections between one process and one peer since the last reading, or what happened to a listener.
+type Flow struct {
+	Who  Who
+	Role Role
+	// IPPROTO_*
+	Protocol uint8
+	NetNS    uint32
+	CgroupID uint64
+	// The other end; of a Listener the address that it is bound to. IPv4-mapped addresses are unmapped.
+	Peer netip.Addr
+	// This end, of the latest connection.
+	Local netip.Addr
+	// The listening port, whichever end that is.
+	Port uint16
+	// Nanoseconds since boot.
+	First, Last                       uint64
+	Opened, Closed, Refused, TimedOut uint32
+	// Payload bytes of the connections that closed.
+	Sent, Received uint64
+	// A sample of the clients' ports, the same at both ends.
+	ClientPorts []uint16
+}
+
+var socketLosses = []lossReason{{name: "map_full"}, {name: "storage_memory"}, {name: "unknown_owner"}}
+
+// Socket observes TCP.
+type Socket struct {
+	objects bpf.SocketObjects
+	links   []link.Link
+	facts   *facts[bpf.SocketFlowKey, bpf.SocketFlowFact]
+	touched uint64
+}
+
+// OpenSocket loads and attaches the sensor. entries bounds the facts between two readings; 0 takes the default.
+func OpenSocket(entries uint32) (*Socket, error) {
+	spec, err := bpf.LoadSocket()
+	if err != nil {
+		return nil, fmt.Errorf("socket sensor: %w", err)
+	}
+	s := &Socket{}
+	if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
+		return nil, explain("socket", err)
+	}
+	s.facts, err = newFacts[bpf.SocketFlowKey, bpf.SocketFlowFact](s.objects.Facts, spec.Maps[bpf.SocketMapFacts], entries)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
+	}
+	if s.links, err = attach(s.objects.SocketState); err != nil {
+		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+// Exchange ends the current interval, as File.Exchange does.
+func (s *Socket) Exchange() (bool, error) {
+	var touched uint64
+	if err := s.objects.Touched.Get(&touched); err != nil {
+		return false, fmt.Errorf("socket sensor: %w", err)
+	}
+	if touched == s.touched {
+		return false, nil
+	}
+	s.touched = touched
+	if err := s.facts.exchange(); err != nil {
+		return false, fmt.Errorf("socket sensor: %w", err)
+	}
+	return true, nil
+}
+
+// Read calls fn for each fact of the interval that Exchange ended. fn must not keep the Flow.
+func (s *Socket) Read(fn func(*Flow)) error {
+	return s.facts.drain(func(k *bpf.SocketFlowKey, v *bpf.SocketFlowFact) {
+		fn(&Flow{
+			Who:  Who{StartBoottime: k.Who.StartBoottime, Tgid: k.Who.Tgid, ExecCount: k.Who.ExecCount},
+			Role: Role(k.Role), Protocol: k.Protocol, NetNS: k.NetNs, CgroupID: v.CgroupId,
+			Peer: netip.AddrFrom16(k.Peer).Unmap(), Local: netip.AddrFrom16(v.Local).Unmap(), Port: k.Port,
+			First: v.First, Last: v.Last, Opened: v.Opened, Closed: v.Closed, Refused: v.Refused, TimedOut: v.TimedOut,
+			Sent: v.Sent, Received: v.Received, ClientPorts: clientPorts(v.Sample[:]),
+		})
+	})
+}
+
+// clientPorts takes the ports out of the sample (hash << 16 | port, all ones when empty).
+func clientPorts(sample []uint32) []uint16 {
+	var ports []uint16
+	for _, s := range sample {
+		if s != ^uint32(0) {
+			ports = append(ports, uint16(s)) //nolint:gosec // the low half is the port
+		}
+	}
+	return ports
+}
+
+// Losses returns what was lost since the sensor was opened.
+func (s *Socket) Losses() ([]Loss, error) { return readLosses(s.objects.Losses, socketLosses) }
+
+// Programs returns what is loaded, for measuring.
+func (s *Socket) Programs() []*ebpf.Program { return []*ebpf.Program{s.objects.SocketState} }
+
+// Close detaches and unloads.
+func (s *Socket) Close() error {
+	errs := []error{closeLinks(s.links)}
+	if s.facts != nil {
+		errs = append(errs, s.facts.close())
+	}
+	return errors.Join(append(errs, s.objects.Close())...)
+}
