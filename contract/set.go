@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package contract
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+// Set holds contracts and finds the one that applies to a workload. It is not changed after it was made and may be
+// used by many goroutines; a reload makes a new one. A nil Set is empty.
+type Set struct {
+	// In order of precedence.
+	policies []*policy
+	// Those that name kind and workload literally, by both; the others are tried one by one.
+	literal  map[kindName][]*policy
+	patterns []*policy
+}
+
+type kindName struct{ kind, name string }
+
+// NewSet makes a set of contracts that did not come from files, or came from several places.
+func NewSet(contracts ...*Contract) (*Set, error) {
+	var errs []error
+	for _, c := range contracts {
+		if err := c.Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("contract %s: %w", c.FullName(), err))
+		}
+	}
+	checkDuplicates(contracts, func(c *Contract, fix, problem string) {
+		errs = append(errs, &ParseError{File: c.file, Line: c.line, Column: min(c.line, 1), Problem: problem, Fix: fix})
+	})
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return newSet(contracts), nil
+}
+
+// Load reads every *.yaml and *.yml file below fsys into one set. Folders and files whose names begin with a dot
+// are left out: what git and Kubernetes' mounts of ConfigMaps keep beside the files. The error joins a *ParseError
+// for everything that is wrong with any of them; then there is no set.
+func Load(fsys fs.FS) (*Set, error) {
+	var contracts []*Contract
+	var errs []error
+	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return fmt.Errorf("read contracts: %w", err)
+		}
+		if name != "." && strings.HasPrefix(entry.Name(), ".") {
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if ext := path.Ext(name); entry.IsDir() || ext != ".yaml" && ext != ".yml" {
+			return nil
+		}
+		// Stat follows links: in a mounted ConfigMap every file is one.
+		if info, err := fs.Stat(fsys, name); err != nil {
+			return fmt.Errorf("read contracts: %w", err)
+		} else if info.IsDir() {
+			return nil
+		}
+		data, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return fmt.Errorf("read contracts: %w", err)
+		}
+		found := newProblems(name)
+		contracts = append(contracts, parse(found, data)...)
+		if err := found.err(); err != nil {
+			errs = append(errs, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	checkDuplicates(contracts, func(c *Contract, fix, problem string) {
+		errs = append(errs, &ParseError{File: c.file, Line: c.line, Column: 1, Problem: problem, Fix: fix})
+	})
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return newSet(contracts), nil
+}
+
+func newSet(contracts []*Contract) *Set {
+	s := &Set{literal: map[kindName][]*policy{}}
+	sorted := slices.SortedStableFunc(slices.Values(contracts), precedence)
+	for rank, c := range sorted {
+		p := compile(c, rank)
+		s.policies = append(s.policies, p)
+		w := c.Spec.Workload
+		if w.Kind.literal() && w.Name.literal() {
+			key := kindName{string(w.Kind), string(w.Name)}
+			s.literal[key] = append(s.literal[key], p)
+		} else {
+			s.patterns = append(s.patterns, p)
+		}
+	}
+	return s
+}
+
+// precedence orders contracts so that of two that select the same workload the more particular one comes first:
+// compared by name, namespace, kind and cluster in this order, a literal part comes before a pattern, and of two
+// patterns the one with more literal characters. What is still equal is ordered by the contracts' names.
+func precedence(a, b *Contract) int {
+	i, j := a.identity(), b.identity()
+	return cmp.Or(
+		particular(i.name, j.name), particular(i.namespace, j.namespace),
+		particular(i.kind, j.kind), particular(i.cluster, j.cluster),
+		strings.Compare(a.FullName(), b.FullName()), strings.Compare(a.where(), b.where()))
+}
+
+func particular(a, b NamePattern) int {
+	weight := func(p NamePattern) int {
+		if p.literal() {
+			return 1 << 16
+		}
+		return len(p) - strings.Count(string(p), "*")
+	}
+	// Two literal parts that select the same workload are equal, however long.
+	return cmp.Compare(weight(b), weight(a))
+}
+
+// Len is the number of contracts.
+func (s *Set) Len() int {
+	if s == nil {
+		return 0
+	}
+	return len(s.policies)
+}
+
+// Contracts returns the contracts in order of precedence.
+func (s *Set) Contracts() []*Contract {
+	if s == nil {
+		return nil
+	}
+	all := make([]*Contract, len(s.policies))
+	for i, p := range s.policies {
+		all[i] = p.contract
+	}
+	return all
+}
+
+// For returns the contract that applies to a workload, nil when there is none.
+func (s *Set) For(w *spoorv1.Workload) *Contract {
+	if p := s.policy(w); p != nil {
+		return p.contract
+	}
+	return nil
+}
+
+func (s *Set) policy(w *spoorv1.Workload) *policy {
+	if s == nil || w == nil {
+		return nil
+	}
+	best := first(s.literal[kindName{w.GetKind(), w.GetName()}], w)
+	if p := first(s.patterns, w); p != nil && (best == nil || p.rank < best.rank) {
+		best = p
+	}
+	return best
+}
+
+func first(policies []*policy, w *spoorv1.Workload) *policy {
+	for _, p := range policies {
+		if p.selects(w) {
+			return p
+		}
+	}
+	return nil
+}
