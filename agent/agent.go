@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package agent is the node side: it puts sensors, process table, workloads, storage, footprint and shipping together.
+//
+// It knows no collector but the wire to it, and it changes nothing on the node.
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/spoor/spoor/agent/footprint"
+	"github.com/spoor/spoor/agent/kernel"
+	"github.com/spoor/spoor/agent/process"
+	"github.com/spoor/spoor/agent/sensor"
+	"github.com/spoor/spoor/agent/ship"
+	"github.com/spoor/spoor/agent/storage"
+	"github.com/spoor/spoor/agent/workload"
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+const (
+	// How often the wall clock is compared with the time since boot, and counters of losses are read.
+	clockEvery  = 30 * time.Second
+	lossesEvery = 5 * time.Second
+	// The pauses between two events of one footprint while it goes on.
+	minPause = time.Second
+	maxPause = time.Minute
+	// A process in the host's namespaces: with hostPID, pid 1 is the host's.
+	hostProcess = 1
+)
+
+// Agent observes one node.
+type Agent struct {
+	o       Options
+	clock   *kernel.Clock
+	process *sensor.Process
+	file    *sensor.File
+	socket  *sensor.Socket
+
+	table     *process.Table
+	workloads *workload.Resolver
+	storage   *storage.Resolver
+	writes    *footprint.Coalescer[writeKey, write]
+	flows     *footprint.Coalescer[flowKey, flow]
+
+	queue    *ship.Queue
+	client   *ship.Client
+	coverage []*spoorv1.Coverage
+	losses   map[lossKey]uint64 // what was reported already
+	metrics  *metrics
+	state    atomic.Pointer[state]
+}
+
+// New checks the kernel, loads the sensors and attaches them. Run must follow, also to release them.
+func New(o Options) (*Agent, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	if err := kernel.Check(); err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	a := &Agent{o: o, losses: map[lossKey]uint64{}}
+	if err := a.build(); err != nil {
+		return nil, errors.Join(fmt.Errorf("agent: %w", err), a.close())
+	}
+	return a, nil
+}
+
+func (a *Agent) build() error {
+	bootID, err := kernel.BootID()
+	if err != nil {
+		return err
+	}
+	if a.clock, err = kernel.NewClock(); err != nil {
+		return err
+	}
+	if a.workloads, err = workload.New(workload.Options{Cluster: a.o.Cluster, Node: a.o.Node, BootID: bootID}); err != nil {
+		return err
+	}
+	if a.storage, err = storage.New(hostProcess); err != nil {
+		return err
+	}
+	a.queue = ship.NewQueue(a.o.QueueRecords)
+	a.table, err = process.NewTable(process.Options{
+		BootID: bootID, Instances: a.workloads, Clock: a.clock, Sink: a, Size: a.o.Processes,
+	})
+	if err != nil {
+		return err
+	}
+	if a.writes, err = newWrites(a.o.Footprint); err != nil {
+		return err
+	}
+	if a.flows, err = newFlows(a.o.Footprint); err != nil {
+		return err
+	}
+	release, machine := kernel.Release()
+	a.client = ship.NewClient(ship.Options{
+		URL: a.o.CollectorURL, Queue: a.queue, Logger: a.o.Logger,
+		Hello: &spoorv1.Hello{
+			Cluster: a.o.Cluster, Node: a.o.Node, BootId: bootID, Epoch: strings.ToLower(rand.Text()),
+			StartTime: timestamppb.Now(), Version: a.o.Version, KernelRelease: release, Architecture: machine,
+		},
+	})
+	if err := a.open(); err != nil {
+		return err
+	}
+	a.publish()
+	a.metrics = newMetrics(a)
+	return a.o.Registerer.Register(a.metrics)
+}
+
+// open loads the sensors: processes first, so that whoever writes or calls later is known.
+func (a *Agent) open() error {
+	var err error
+	if a.process, err = sensor.OpenProcess(a.o.ProcessRingBytes); err != nil {
+		return err
+	}
+	if err := a.process.Found(a.table.Apply); err != nil {
+		return err
+	}
+	if a.file, err = sensor.OpenFile(sensor.FileOptions{Facts: a.o.FileFacts, NameRing: a.o.NameRingBytes}); err != nil {
+		return err
+	}
+	if a.socket, err = sensor.OpenSocket(a.o.FlowFacts); err != nil {
+		return err
+	}
+	a.coverage = baseCoverage()
+	for _, c := range a.coverage {
+		a.o.Logger.Info("sensor attached", "sensor", c.GetSensor(), "tier", c.GetTier(), "reason", c.GetReason())
+		a.add(time.Now(), nil, nil, &spoorv1.Record{Fact: &spoorv1.Record_Coverage{Coverage: c}})
+	}
+	return nil
+}
+
+// Coverage says what each sensor can see.
+func (a *Agent) Coverage() []*spoorv1.Coverage { return a.coverage }
+
+// Run observes until ctx ends, then brings what it still has to the collector, for as long as Options.DrainTimeout.
+func (a *Agent) Run(ctx context.Context) error {
+	shipping, stopShipping := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopShipping()
+	var g errgroup.Group
+	g.Go(func() error { return a.client.Run(shipping) })
+
+	err := a.observe(ctx)
+	errs := []error{err, a.finish()}
+
+	drain, cancel := context.WithTimeout(shipping, a.o.DrainTimeout)
+	defer cancel()
+	errs = append(errs, a.client.Drain(drain))
+	stopShipping()
+	errs = append(errs, g.Wait())
+	a.o.Registerer.Unregister(a.metrics)
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("agent: %w", err)
+	}
+	return nil
+}
+
+// observe reads the sensors until ctx ends.
+func (a *Agent) observe(ctx context.Context) error {
+	next := time.Now()
+	lastClock, lastLosses := next, next
+	if err := a.reportLosses(next); err != nil { // every counter is known, and published, from the start
+		return err
+	}
+	for ctx.Err() == nil {
+		next = next.Add(a.o.Interval)
+		if now := time.Now(); next.Before(now) { // the last turn took longer than the interval
+			next = now.Add(a.o.Interval)
+		}
+		// Between two turns process events are taken as the kernel side asks for it.
+		if err := a.wait(ctx, next); err != nil {
+			return err
+		}
+		now := time.Now()
+		if err := a.turn(now); err != nil {
+			return err
+		}
+		if now.Sub(lastClock) >= clockEvery {
+			lastClock = now
+			if err := a.clock.Sync(); err != nil {
+				return err
+			}
+		}
+		if now.Sub(lastLosses) >= lossesEvery {
+			lastLosses = now
+			if err := a.reportLosses(now); err != nil {
+				return err
+			}
+		}
+		a.queue.Flush()
+	}
+	return nil
+}
+
+// wait reads process events until deadline, looking at ctx often enough for a prompt stop.
+func (a *Agent) wait(ctx context.Context, deadline time.Time) error {
+	const look = 100 * time.Millisecond
+	for ctx.Err() == nil {
+		until := time.Now().Add(look)
+		if until.After(deadline) {
+			until = deadline
+		}
+		if err := a.process.Read(until, a.table.Apply); err != nil {
+			return err
+		}
+		if until.Equal(deadline) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// turn ends one interval of every sensor and tells what is due.
+func (a *Agent) turn(now time.Time) error {
+	files, err := a.file.Exchange()
+	if err != nil {
+		return err
+	}
+	sockets, err := a.socket.Exchange()
+	if err != nil {
+		return err
+	}
+	// After the exchange: whoever is named in a fact has begun, and his beginning is read here.
+	if err := a.process.Read(now, a.table.Apply); err != nil {
+		return err
+	}
+	if files {
+		if err := a.file.Read(func(w *sensor.Write) { a.addWrite(now, w) }); err != nil {
+			return err
+		}
+	}
+	if sockets {
+		if err := a.socket.Read(func(f *sensor.Flow) { a.addFlow(now, f) }); err != nil {
+			return err
+		}
+	}
+	a.tell(now, false)
+	a.table.Tick(uint64(now.Sub(a.clock.Time(0)))) //nolint:gosec // after boot
+	return nil
+}
+
+// finish reads the sensors for the last time, detaches them and tells everything.
+func (a *Agent) finish() error {
+	now := time.Now()
+	errs := []error{a.turn(now)}
+	a.tell(now, true)
+	errs = append(errs, a.reportLosses(now), a.close())
+	a.queue.Flush()
+	return errors.Join(errs...)
+}
+
+func (a *Agent) close() error {
+	var errs []error
+	if a.socket != nil {
+		errs = append(errs, a.socket.Close())
+	}
+	if a.file != nil {
+		errs = append(errs, a.file.Close())
+	}
+	if a.process != nil {
+		errs = append(errs, a.process.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// add queues one record.
+func (a *Agent) add(t time.Time, p *spoorv1.Process, in *spoorv1.Instance, r *spoorv1.Record) {
+	r.TimeUnixNano = uint64(t.UnixNano()) //nolint:gosec // after 1970
+	if in == nil {
+		in = a.workloads.Host()
+	}
+	a.queue.Add(r, p, in) // a full queue counts what it drops; reportLosses tells
+}
+
+// Start implements process.Sink.
+func (a *Agent) Start(p *process.Process, cause spoorv1.ProcessStart_Cause, when uint64) {
+	a.add(a.clock.Time(when), p.Proto, p.Instance, &spoorv1.Record{
+		Fact: &spoorv1.Record_ProcessStart{ProcessStart: &spoorv1.ProcessStart{Cause: cause}},
+	})
+}
+
+// Exit implements process.Sink. status is as wait(2) has it.
+func (a *Agent) Exit(p *process.Process, status uint32, when uint64) {
+	a.add(a.clock.Time(when), p.Proto, p.Instance, &spoorv1.Record{
+		Fact: &spoorv1.Record_ProcessExit{ProcessExit: &spoorv1.ProcessExit{ExitCode: status >> 8 & 0xff, Signal: status & 0x7f}},
+	})
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package footprint
+
+import (
+	"iter"
+	"maps"
+	"testing"
+	"time"
+)
+
+func newSum(t *testing.T, size int) *Coalescer[string, int] {
+	t.Helper()
+	c, err := New[string](Options[int]{Size: size, Min: time.Second, Max: 4 * time.Second,
+		Merge: func(into *int, later int) { *into += later }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func drop(told iter.Seq2[string, int]) { _ = maps.Collect(told) }
+
+func never(string) bool { return false }
+
+func TestNewKeysAreToldAtOnceThenEverMoreSeldom(t *testing.T) {
+	c := newSum(t, 10)
+	var told []int
+	total := 0
+	for ms := range 20_000 {
+		if ms%100 != 0 {
+			continue
+		}
+		now := start.Add(time.Duration(ms) * time.Millisecond)
+		c.Add(now, "a", 1)
+		for _, v := range c.Due(now, never) {
+			told = append(told, ms)
+			total += v
+		}
+	}
+	want := []int{0, 1000, 3000, 7000, 11000, 15000, 19000}
+	if len(told) != len(want) {
+		t.Fatalf("told at %v ms, want %v", told, want)
+	}
+	for i := range want {
+		if told[i] != want[i] {
+			t.Fatalf("told at %v ms, want %v", told, want)
+		}
+	}
+	for _, v := range c.Due(start, nil) {
+		total += v
+	}
+	if total != 200 {
+		t.Errorf("%d of 200 were told", total)
+	}
+}
+
+func TestQuietKeyStartsAfresh(t *testing.T) {
+	c := newSum(t, 10)
+	for i := range 4 {
+		c.Add(start.Add(time.Duration(i)*time.Second), "a", 1)
+		drop(c.Due(start.Add(time.Duration(i)*time.Second), never))
+	}
+	later := start.Add(time.Minute)
+	c.Add(later, "a", 7)
+	if got := maps.Collect(c.Due(later, never)); got["a"] != 7 {
+		t.Errorf("after a minute of silence Due = %v, want a: 7", got)
+	}
+}
+
+func TestUrgentIsToldBeforeItIsDue(t *testing.T) {
+	c := newSum(t, 10)
+	c.Add(start, "a", 1)
+	drop(c.Due(start, never))
+	c.Add(start, "a", 2)
+	if got := maps.Collect(c.Due(start, never)); len(got) != 0 {
+		t.Fatalf("Due = %v before the pause ended", got)
+	}
+	if got := maps.Collect(c.Due(start, func(k string) bool { return k == "a" })); got["a"] != 2 {
+		t.Errorf("urgent Due = %v, want a: 2", got)
+	}
+}
+
+func TestEvictedValuesAreTold(t *testing.T) {
+	c := newSum(t, 2)
+	for _, k := range []string{"a", "b", "c", "d"} {
+		c.Add(start, k, 1)
+	}
+	if got := maps.Collect(c.Due(start, never)); len(got) != 4 || c.Len() != 2 {
+		t.Errorf("Due = %v with %d remembered, want all four and 2", got, c.Len())
+	}
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"time"
+
+	"github.com/spoor/spoor/agent/sensor"
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+type lossKey struct{ source, reason string }
+
+// allLosses reads every counter of the agent: what was lost since it started, by part and reason.
+func (a *Agent) allLosses() (map[lossKey]uint64, error) {
+	all := map[lossKey]uint64{}
+	for source, read := range map[string]func() ([]sensor.Loss, error){
+		"process": a.process.Losses, "file": a.file.Losses, "socket": a.socket.Losses,
+	} {
+		losses, err := read()
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range losses {
+			if !l.Benign {
+				all[lossKey{source, l.Reason}] = l.Count
+			}
+		}
+	}
+	all[lossKey{"spool", "queue_full"}] = a.queue.Stats().Dropped
+	all[lossKey{"process", "table_full"}] = a.table.Evicted()
+	all[lossKey{"workload", "table_full"}] = a.workloads.Evicted()
+	return all, nil
+}
+
+// reportLosses makes an event of each counter that grew. When process records were lost, it looks at all tasks again.
+func (a *Agent) reportLosses(now time.Time) error {
+	all, err := a.allLosses()
+	if err != nil {
+		return err
+	}
+	for k, n := range all {
+		grown := n - a.losses[k]
+		a.losses[k] = n
+		if grown == 0 {
+			continue
+		}
+		a.o.Logger.Warn("something was lost", "source", k.source, "reason", k.reason, "count", grown)
+		a.add(now, nil, nil, &spoorv1.Record{Fact: &spoorv1.Record_Loss{Loss: &spoorv1.Loss{
+			Source: k.source, Reason: k.reason, Count: grown,
+		}}})
+		if k == (lossKey{"process", "ring_full"}) {
+			if err := a.process.Found(a.table.Apply); err != nil {
+				return err
+			}
+		}
+	}
+	a.publish()
+	return nil
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics reads the agent's counters when it is scraped: nothing is counted twice.
+type metrics struct {
+	agent *Agent
+
+	lost, events, held, connected, attempts, remembered, tier *prometheus.Desc
+}
+
+func newMetrics(a *Agent) *metrics {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("spoor_agent_"+name, help, labels, nil)
+	}
+	return &metrics{
+		agent:      a,
+		lost:       desc("lost_total", "What was not seen or not kept, by part and reason.", "source", "reason"),
+		events:     desc("events_total", "Events that were queued for the collector."),
+		held:       desc("held_events", "Events that the collector has not acknowledged."),
+		connected:  desc("connected", "1 while a collector answers."),
+		attempts:   desc("connects_total", "Streams to a collector that were begun."),
+		remembered: desc("remembered", "Entries of the agent's bounded tables.", "table"),
+		tier:       desc("sensor_tier", "1 for the tier that each sensor runs in.", "sensor", "tier"),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, ch) }
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	a := m.agent
+	stats := a.queue.Stats()
+	counter := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter(m.events, float64(stats.Sequence))
+	gauge(m.held, float64(stats.Held))
+	connected := 0.0
+	if a.client.Connected() {
+		connected = 1
+	}
+	gauge(m.connected, connected)
+	counter(m.attempts, float64(a.client.Attempts()))
+	for _, c := range a.coverage {
+		gauge(m.tier, 1, c.GetSensor(), c.GetTier())
+	}
+	state := a.state.Load()
+	for table, n := range state.remembered {
+		gauge(m.remembered, float64(n), table)
+	}
+	for k, n := range state.losses {
+		counter(m.lost, float64(n), k.source, k.reason)
+	}
+}
+
+// state is what the observing goroutine publishes for the scraping one.
+type state struct {
+	remembered map[string]int
+	losses     map[lossKey]uint64
+}
+
+func (a *Agent) publish() {
+	losses := make(map[lossKey]uint64, len(a.losses))
+	for k, n := range a.losses {
+		losses[k] = n
+	}
+	a.state.Store(&state{losses: losses, remembered: map[string]int{
+		"processes": a.table.Len(), "files": a.writes.Len(), "peers": a.flows.Len(),
+	}})
+}

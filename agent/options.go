@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// The tiers that Options.Tier takes.
+const (
+	// TierAuto takes the best tier that loads, sensor by sensor.
+	TierAuto = "auto"
+	// TierBase takes tp_btf programs and iterators only, whatever the kernel allows.
+	TierBase = "base"
+)
+
+// Options of an Agent. The zero value of a field takes the default that stands beside it.
+type Options struct {
+	// URL of the collector, for example http://127.0.0.1:7070.
+	CollectorURL string
+	// Name of the cluster, or empty on a plain host.
+	Cluster string
+	// Name of the node: the host name.
+	Node string
+	// TierAuto (the default) or TierBase.
+	Tier string
+	// How often facts are read from the kernel: 500 ms, at least 10 ms.
+	Interval time.Duration
+	// Records that may wait for a collector: 200,000. What comes when it is full is dropped and counted.
+	QueueRecords int
+	// Images of processes that are remembered: 65,536.
+	Processes int
+	// Files and peers whose next event is scheduled: 65,536 each.
+	Footprint int
+	// The sizes of the kernel side: 0 takes the defaults in bpf/.
+	FileFacts, FlowFacts, ProcessRingBytes, NameRingBytes uint32
+	// How long a stop may take to bring the last events to the collector: 5 s.
+	DrainTimeout time.Duration
+
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+	Version    string
+}
+
+// withDefaults returns a copy whose zero fields have their defaults.
+func (o Options) withDefaults() (Options, error) {
+	if o.Node == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return o, fmt.Errorf("option Node: the host has no name: %w", err)
+		}
+		o.Node = name
+	}
+	if o.Tier == "" {
+		o.Tier = TierAuto
+	}
+	if o.Interval == 0 {
+		o.Interval = 500 * time.Millisecond
+	}
+	if o.QueueRecords == 0 {
+		o.QueueRecords = 200_000
+	}
+	if o.Processes == 0 {
+		o.Processes = 65_536
+	}
+	if o.Footprint == 0 {
+		o.Footprint = 65_536
+	}
+	if o.DrainTimeout == 0 {
+		o.DrainTimeout = 5 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Registerer == nil {
+		o.Registerer = prometheus.NewRegistry()
+	}
+	return o, nil
+}
+
+func (o Options) validate() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("option %s: %w", field, fmt.Errorf(format, args...)))
+	}
+	if u, err := url.Parse(o.CollectorURL); err != nil {
+		bad("CollectorURL", "%w", err)
+	} else if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		bad("CollectorURL", "%q is not a URL like http://127.0.0.1:7070", o.CollectorURL)
+	}
+	if o.Tier != TierAuto && o.Tier != TierBase {
+		bad("Tier", "%q is neither %q nor %q", o.Tier, TierAuto, TierBase)
+	}
+	if o.Interval < 10*time.Millisecond {
+		bad("Interval", "%s is shorter than 10ms", o.Interval)
+	}
+	for _, n := range []struct {
+		name  string
+		value int
+	}{{"QueueRecords", o.QueueRecords}, {"Processes", o.Processes}, {"Footprint", o.Footprint}} {
+		if n.value < 1 {
+			bad(n.name, "%d is not positive", n.value)
+		}
+	}
+	for _, n := range []struct {
+		name  string
+		value uint32
+	}{{"ProcessRingBytes", o.ProcessRingBytes}, {"NameRingBytes", o.NameRingBytes}} {
+		if n.value != 0 && (n.value&(n.value-1) != 0 || n.value < 4096) {
+			bad(n.name, "%d is not a power of two of at least 4096", n.value)
+		}
+	}
+	return errors.Join(errs...)
+}

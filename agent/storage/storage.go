@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2/simplelru"
+	"golang.org/x/sys/unix"
+
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+const (
+	// How many mount namespaces are remembered.
+	rememberedNamespaces = 4096
+	// How long a mount table is believed while the mounts may change.
+	mountsAge = 2 * time.Second
+)
+
+// Place is what is known of a file's whereabouts.
+type Place struct {
+	// As processes of the namespace see it. "" when no mount shows it there.
+	Path string
+	// As the host sees it. "" when no mount shows it there.
+	HostPath string
+	Class    spoorv1.StorageClass
+	FSType   string
+}
+
+// Resolver finds the place of files. It is not safe for concurrent use.
+type Resolver struct {
+	root     string // of the host's file system, as the agent sees it
+	hostProc uint32
+	hostNS   uint32
+	tables   *lru.LRU[uint32, *table]
+	now      func() time.Time
+}
+
+type table struct {
+	mounts []Mount
+	read   time.Time
+}
+
+// New returns a Resolver. hostProc is a process in the host's mount namespace, 1 on a host and with hostPID.
+func New(hostProc uint32) (*Resolver, error) {
+	ns := namespaceOf(hostProc)
+	if ns == 0 {
+		return nil, fmt.Errorf("find the host's mount namespace: cannot read /proc/%d/ns/mnt (CAP_SYS_PTRACE is needed)", hostProc)
+	}
+	tables, err := lru.NewLRU[uint32, *table](rememberedNamespaces, nil)
+	if err != nil {
+		return nil, fmt.Errorf("remember mount namespaces: %w", err)
+	}
+	r := &Resolver{root: fmt.Sprintf("/proc/%d/root", hostProc), hostProc: hostProc, hostNS: ns, tables: tables, now: time.Now}
+	mounts, err := readMounts(hostProc)
+	if err != nil {
+		return nil, err
+	}
+	tables.Add(r.hostNS, &table{mounts: mounts, read: r.now()})
+	return r, nil
+}
+
+// Learn reads the mounts of a namespace that is not known yet, while the process that is in it still runs.
+func (r *Resolver) Learn(mntNS, tgid uint32) { r.mounts(mntNS, tgid) }
+
+// Locate finds the file at path within the file system dev, for a process tgid in the mount namespace mntNS (its inode
+// number). The path is "" when nobody knows it.
+func (r *Resolver) Locate(mntNS, tgid, dev uint32, path string) Place {
+	host := r.mounts(r.hostNS, r.hostProc)
+	own := host
+	if mntNS != r.hostNS && mntNS != 0 {
+		own = r.mounts(mntNS, tgid)
+	}
+	var p Place
+	if hostMount, seen, ok := find(host, dev, path); ok {
+		p.HostPath, p.FSType = seen, hostMount.FSType
+	}
+	if path == "" {
+		p.HostPath = ""
+	}
+	// A write through an overlay changes a file of its upper directory, on another device.
+	if p.HostPath != "" {
+		for _, m := range own {
+			if m.UpperDir == "" {
+				continue
+			}
+			if rest, ok := below(p.HostPath, m.UpperDir); ok {
+				p.Path, p.Class = join(m.Point, rest), spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER
+				return p
+			}
+		}
+	}
+	if m, seen, ok := find(own, dev, path); ok {
+		p.FSType = m.FSType
+		if path != "" {
+			p.Path = seen
+		}
+	}
+	p.Class = classOf(p, mntNS == r.hostNS || mntNS == 0)
+	return p
+}
+
+var volume = regexp.MustCompile(`/pods/[0-9a-f-]{36}/(?:volumes/kubernetes\.io~([a-z0-9-]+)|volume-subpaths)/`)
+
+// classOf judges by the path on the host: kubelet keeps a pod's volumes in directories named after their plugin
+// (pkg/volume/util, GetPodVolumeDirName).
+func classOf(p Place, onHost bool) spoorv1.StorageClass {
+	if m := volume.FindStringSubmatch(p.HostPath); m != nil {
+		switch m[1] {
+		case "empty-dir":
+			return spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME
+		case "configmap", "secret", "projected", "downward-api":
+			return spoorv1.StorageClass_STORAGE_CLASS_CONFIG
+		default:
+			return spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME
+		}
+	}
+	switch {
+	case p.FSType == "tmpfs" || p.FSType == "ramfs":
+		return spoorv1.StorageClass_STORAGE_CLASS_TMPFS
+	case onHost:
+		return spoorv1.StorageClass_STORAGE_CLASS_HOST
+	case p.FSType == "":
+		return spoorv1.StorageClass_STORAGE_CLASS_UNSPECIFIED
+	default:
+		return spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH
+	}
+}
+
+// Local file systems, on which asking for a file's size cannot hang.
+var local = map[string]bool{"ext4": true, "ext3": true, "ext2": true, "xfs": true, "btrfs": true, "tmpfs": true, "f2fs": true}
+
+// Stat returns the size in bytes and the number of links of the file that Locate found, if it is still there and still
+// has this inode number.
+func (r *Resolver) Stat(p Place, inode uint64) (size uint64, links uint32, ok bool) {
+	if p.HostPath == "" || !local[p.FSType] {
+		return 0, 0, false
+	}
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, r.root+p.HostPath, unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_DONT_SYNC,
+		unix.STATX_SIZE|unix.STATX_INO|unix.STATX_NLINK, &st)
+	if err != nil || st.Ino != inode {
+		return 0, 0, false
+	}
+	return st.Size, st.Nlink, true
+}
+
+var errElsewhere = errors.New("the process is gone or in another mount namespace")
+
+// namespaceOf returns the inode number of a process's mount namespace; 0 when it is gone.
+func namespaceOf(tgid uint32) uint32 {
+	var st unix.Stat_t
+	if unix.Stat(fmt.Sprintf("/proc/%d/ns/mnt", tgid), &st) != nil {
+		return 0
+	}
+	return uint32(st.Ino) //nolint:gosec // namespaces are numbered with 32 bits (include/linux/ns_common.h)
+}
+
+func (r *Resolver) mounts(ns, tgid uint32) []Mount {
+	t, known := r.tables.Get(ns)
+	if known && r.now().Sub(t.read) < mountsAge {
+		return t.mounts
+	}
+	var mounts []Mount
+	err := errElsewhere
+	if ns == namespaceOf(tgid) {
+		mounts, err = readMounts(tgid)
+	}
+	if err != nil || len(mounts) == 0 { // the process is gone: what was read earlier still holds for it
+		if known {
+			return t.mounts
+		}
+		return nil
+	}
+	r.tables.Add(ns, &table{mounts: mounts, read: r.now()})
+	return mounts
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/spoor/spoor/agent/footprint"
+	"github.com/spoor/spoor/agent/process"
+	"github.com/spoor/spoor/agent/sensor"
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+// writeKey is what a footprint of files is kept by: who changed which inode.
+type writeKey struct {
+	who   sensor.Who
+	inode sensor.Inode
+}
+
+type write struct {
+	sensor.Write
+	process *process.Process
+}
+
+func newWrites(size int) (*footprint.Coalescer[writeKey, write], error) {
+	return footprint.New[writeKey](footprint.Options[write]{
+		Size: size, Min: minPause, Max: maxPause,
+		Merge: func(into *write, later write) {
+			first, before, changes := into.First, into.SizeBefore, into.Changes
+			path, cut := into.Path, into.PathCut
+			later.Data = later.Data || into.Data
+			later.Uncertain = later.Uncertain && into.Uncertain
+			*into = later
+			into.First, into.SizeBefore, into.Changes = first, before, changes+later.Changes
+			if into.Path == "" { // the later name was lost
+				into.Path, into.PathCut = path, cut
+			}
+		},
+	})
+}
+
+func (a *Agent) addWrite(now time.Time, w *sensor.Write) {
+	p := a.table.Get(w.Who, w.CgroupID)
+	a.storage.Learn(w.MntNS, w.Who.Tgid) // while the process lives
+	a.writes.Add(now, writeKey{w.Who, w.Inode}, write{Write: *w, process: p})
+}
+
+func (a *Agent) tellWrite(w *write) {
+	place := a.storage.Locate(w.MntNS, w.Who.Tgid, w.Inode.Dev, w.Path)
+	path := place.Path
+	if path == "" { // no mount of the process shows it: the path within the file system is the best name there is
+		path = w.Path
+	}
+	f := &spoorv1.File{
+		Dev: w.Inode.Dev, Inode: w.Inode.Number, Generation: w.Inode.Generation,
+		FsType: place.FSType, StorageClass: place.Class, PathTruncated: w.PathCut, Unlinked: w.Links == 0,
+	}
+	f.Path, f.PathRaw = exact(path)
+	if place.HostPath != path {
+		f.HostPath, _ = exact(place.HostPath)
+	}
+	size := w.SizeAfter
+	// Some file systems announce a change before they carry it out; the size it led to is asked for.
+	if now, links, ok := a.storage.Stat(place, w.Inode.Number); ok {
+		size, f.Unlinked = now, links == 0
+	}
+	a.add(a.clock.Time(w.Last), w.process.Proto, w.process.Instance, &spoorv1.Record{
+		Fact: &spoorv1.Record_FileWrite{FileWrite: &spoorv1.FileWrite{
+			File:       f,
+			First:      timestamppb.New(a.clock.Time(w.First)),
+			Last:       timestamppb.New(a.clock.Time(w.Last)),
+			Changes:    w.Changes,
+			SizeBefore: w.SizeBefore,
+			SizeAfter:  size,
+			Data:       w.Data || size != w.SizeBefore,
+		}},
+	})
+}
+
+// exact returns s as a valid protobuf string, and its bytes when the two differ.
+func exact(s string) (string, []byte) {
+	if utf8.ValidString(s) {
+		return s, nil
+	}
+	return strings.ToValidUTF8(s, "\uFFFD"), []byte(s)
+}
