@@ -34,8 +34,6 @@ const (
 	// The pauses between two events of one footprint while it goes on.
 	minPause = time.Second
 	maxPause = time.Minute
-	// A process in the host's namespaces: with hostPID, pid 1 is the host's.
-	hostProcess = 1
 )
 
 // Agent observes one node.
@@ -90,7 +88,7 @@ func (a *Agent) build() error {
 	if a.workloads, err = workload.New(workload.Options{Cluster: a.o.Cluster, Node: a.o.Node, BootID: bootID}); err != nil {
 		return err
 	}
-	if a.storage, err = storage.New(hostProcess); err != nil {
+	if a.storage, err = storage.New(); err != nil {
 		return err
 	}
 	a.queue = ship.NewQueue(a.o.QueueRecords)

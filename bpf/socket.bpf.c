@@ -97,7 +97,9 @@ struct owner {
 	struct who who;
 	__u64 cgroup_id;
 	__u32 role;
-	__u32 reserved;
+	/* Kept here, since a socket that closes has given its own port back before it says so. */
+	__u16 port; /* the listener's, in host order */
+	__u16 client;
 };
 
 /* Deleted by the kernel with its socket; bounded by the number of sockets. No memory: counted. */
@@ -138,7 +140,6 @@ static __noinline int record(struct sock *sk, struct owner *owner, struct change
 	struct flow_fact *fact, fresh = {};
 	struct flow_key key = {};
 	__u32 zero = 0, hash, slot;
-	__u16 client;
 	__u8 local[16];
 	__u64 now = bpf_ktime_get_boot_ns();
 	void *map = bpf_map_lookup_elem(&facts, &zero);
@@ -150,15 +151,9 @@ static __noinline int record(struct sock *sk, struct owner *owner, struct change
 	key.role = owner->role;
 	key.protocol = IPPROTO_TCP;
 	addresses(sk, local, key.peer);
-	if (owner->role == FLOW_OUTBOUND) {
-		key.port = bpf_ntohs(sk->__sk_common.skc_dport);
-		client = sk->__sk_common.skc_num;
-	} else {
-		key.port = sk->__sk_common.skc_num;
-		client = bpf_ntohs(sk->__sk_common.skc_dport);
-		if (owner->role == FLOW_LISTEN)
-			__builtin_memcpy(key.peer, local, sizeof(local));
-	}
+	key.port = owner->port;
+	if (owner->role == FLOW_LISTEN)
+		__builtin_memcpy(key.peer, local, sizeof(local));
 	fact = bpf_map_lookup_elem(map, &key);
 	if (!fact) {
 		fresh.first = now;
@@ -179,10 +174,10 @@ static __noinline int record(struct sock *sk, struct owner *owner, struct change
 	__sync_fetch_and_add(&fact->timed_out, c->timed_out);
 	__sync_fetch_and_add(&fact->sent, c->sent);
 	__sync_fetch_and_add(&fact->received, c->received);
-	if (owner->role != FLOW_LISTEN && client) {
-		hash = client * 0x9e3779b1u; /* 2^32 / golden ratio */
+	if (owner->client) {
+		hash = owner->client * 0x9e3779b1u; /* 2^32 / golden ratio */
 		slot = hash >> 29;
-		hash = (hash << 3 & 0xffff0000) | client;
+		hash = (hash << 3 & 0xffff0000) | owner->client;
 		if (hash < fact->sample[slot])
 			fact->sample[slot] = hash;
 	}
@@ -202,6 +197,8 @@ static __always_inline void begin(struct sock *sk, __u32 role)
 	who_is(task, &owner->who);
 	owner->cgroup_id = cgroup_of(task);
 	owner->role = role;
+	owner->port = role == FLOW_LISTEN ? sk->__sk_common.skc_num : bpf_ntohs(sk->__sk_common.skc_dport);
+	owner->client = 0; /* not known before the connection is */
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -228,19 +225,21 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int new)
 			count_loss(&losses, SOCKET_UNKNOWN_OWNER);
 		return 0;
 	}
+	if (new == TCP_ESTABLISHED) {
+		if (owner->role == FLOW_OUTBOUND) {
+			owner->client = sk->__sk_common.skc_num;
+		} else { /* inherited */
+			owner->role = FLOW_INBOUND;
+			owner->client = bpf_ntohs(sk->__sk_common.skc_dport);
+		}
+	}
 	copy = *owner;
 	switch (new) {
 	case TCP_SYN_SENT: /* counted when it is known how it went */
 		return 0;
 	case TCP_LISTEN:
-		c.opened = 1;
-		break;
 	case TCP_ESTABLISHED:
 		c.opened = 1;
-		if (copy.role == FLOW_LISTEN) { /* inherited */
-			copy.role = FLOW_INBOUND;
-			owner->role = FLOW_INBOUND;
-		}
 		break;
 	default:
 		if (old == TCP_SYN_SENT) {

@@ -43,7 +43,8 @@ type SocketOwner struct {
 	Who      SocketWho
 	CgroupId uint64
 	Role     uint32
-	Reserved uint32
+	Port     uint16
+	Client   uint16
 }
 
 type SocketWho struct {

@@ -8,7 +8,7 @@ import (
 	"os"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,7 +27,7 @@ func Check() error {
 		return fmt.Errorf("%w: %s is missing; use a kernel built with CONFIG_DEBUG_INFO_BTF=y "+
 			"(Debian 11, Ubuntu 20.10, RHEL 8.2 and later have it)", ErrNoBTF, btfPath)
 	}
-	err := features.HaveProgramType(ebpf.Tracing)
+	err := loadNothing()
 	switch {
 	case err == nil:
 		return nil
@@ -41,4 +41,21 @@ func Check() error {
 	default:
 		return fmt.Errorf("%w: %w; a kernel since 5.10 with CONFIG_BPF_SYSCALL and CONFIG_BPF_JIT is needed", ErrNoTracing, err)
 	}
+}
+
+// loadNothing loads the smallest program of the kind that every sensor is made of (tp_btf) and throws it away. The probe
+// of ebpf's own features package asks for fentry, which some kernels refuse while they allow this.
+func loadNothing() error {
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name:         "probe",
+		Type:         ebpf.Tracing,
+		AttachType:   ebpf.AttachTraceRawTp,
+		AttachTo:     "sched_process_exit",
+		License:      "Dual BSD/GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if err != nil {
+		return err
+	}
+	return p.Close()
 }

@@ -156,7 +156,10 @@ func (c *Client) stream(ctx context.Context) error {
 	if !errors.Is(err, io.EOF) { // io.EOF: the stream was ended by the other side, which also says why
 		cancel()
 	}
-	return errors.Join(err, drain(acks, failed))
+	// The transport looks at ctx only between two messages of ours: without this it would wait for one.
+	closing := stream.CloseRequest()
+	received := drain(acks, failed)
+	return errors.Join(err, received, closing, stream.CloseResponse())
 }
 
 // drain lets the receiving goroutine end, and returns why it did.

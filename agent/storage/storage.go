@@ -5,6 +5,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"time"
 
@@ -45,11 +46,20 @@ type table struct {
 	read   time.Time
 }
 
-// New returns a Resolver. hostProc is a process in the host's mount namespace, 1 on a host and with hostPID.
-func New(hostProc uint32) (*Resolver, error) {
-	ns := namespaceOf(hostProc)
+// New returns a Resolver that takes the host's view from the first process that lets it: init; the kernel's own
+// kthreadd, where init has more capabilities than the agent; or, in a pid namespace of its own, the agent.
+func New() (*Resolver, error) {
+	const initTgid, kthreadd = 1, 2
+	var hostProc, ns uint32
+	for _, tgid := range []uint32{initTgid, kthreadd, uint32(os.Getpid())} { //nolint:gosec // pids are positive
+		if ns = namespaceOf(tgid); ns != 0 {
+			hostProc = tgid
+			break
+		}
+	}
 	if ns == 0 {
-		return nil, fmt.Errorf("find the host's mount namespace: cannot read /proc/%d/ns/mnt (CAP_SYS_PTRACE is needed)", hostProc)
+		return nil, errors.New("find the host's mount namespace: /proc/1/ns/mnt, /proc/2/ns/mnt and the agent's own cannot be read; " +
+			"is /proc mounted, and has the agent CAP_SYS_PTRACE?")
 	}
 	tables, err := lru.NewLRU[uint32, *table](rememberedNamespaces, nil)
 	if err != nil {
