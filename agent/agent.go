@@ -31,6 +31,8 @@ const (
 	// How often the wall clock is compared with the time since boot, and counters of losses are read.
 	clockEvery  = 30 * time.Second
 	lossesEvery = 5 * time.Second
+	// How often the bytes of connections that live on are read.
+	bytesEvery = 10 * time.Second
 	// The pauses between two events of one footprint while it goes on.
 	minPause = time.Second
 	maxPause = time.Minute
@@ -135,6 +137,9 @@ func (a *Agent) open() error {
 	if a.socket, err = sensor.OpenSocket(a.o.FlowFacts); err != nil {
 		return err
 	}
+	if err := a.socket.Adopt(); err != nil {
+		return err
+	}
 	a.coverage = baseCoverage()
 	for _, c := range a.coverage {
 		a.o.Logger.Info("sensor attached", "sensor", c.GetSensor(), "tier", c.GetTier(), "reason", c.GetReason())
@@ -171,7 +176,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // observe reads the sensors until ctx ends.
 func (a *Agent) observe(ctx context.Context) error {
 	next := time.Now()
-	lastClock, lastLosses := next, next
+	lastClock, lastLosses, lastBytes := next, next, next
 	if err := a.reportLosses(next); err != nil { // every counter is known, and published, from the start
 		return err
 	}
@@ -185,6 +190,12 @@ func (a *Agent) observe(ctx context.Context) error {
 			return err
 		}
 		now := time.Now()
+		if now.Sub(lastBytes) >= bytesEvery {
+			lastBytes = now
+			if err := a.socket.CountBytes(); err != nil {
+				return err
+			}
+		}
 		if err := a.turn(now); err != nil {
 			return err
 		}
@@ -255,7 +266,7 @@ func (a *Agent) turn(now time.Time) error {
 // finish reads the sensors for the last time, detaches them and tells everything.
 func (a *Agent) finish() error {
 	now := time.Now()
-	errs := []error{a.turn(now)}
+	errs := []error{a.socket.CountBytes(), a.turn(now)}
 	a.tell(now, true)
 	errs = append(errs, a.reportLosses(now), a.close())
 	a.queue.Flush()

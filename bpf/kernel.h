@@ -235,6 +235,22 @@ struct bpf_iter__task {
 	struct task_struct *task;
 } KERNEL_TYPE;
 
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
+} KERNEL_TYPE;
+
+struct bpf_map;
+
+struct bpf_iter__bpf_sk_storage_map {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	struct sock *sk;
+	void *value;
+} KERNEL_TYPE;
+
 struct in6_addr {
 	union {
 		__u8 u6_addr8[16];
@@ -251,6 +267,7 @@ struct sock_common {
 	__be16 skc_dport;
 	__u16 skc_num;
 	__u16 skc_family;
+	volatile __u8 skc_state;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
@@ -261,6 +278,10 @@ struct sock {
 	__u16 sk_protocol;
 	__u8 sk_shutdown;
 	int sk_err;
+} KERNEL_TYPE;
+
+struct socket {
+	struct sock *sk;
 } KERNEL_TYPE;
 
 struct tcp_sock {

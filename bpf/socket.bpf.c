@@ -4,7 +4,9 @@
 /*
  * TCP: who listens, who called whom, how it went, how many bytes.
  *
- *   inet_sock_set_state   each change of a TCP socket's state
+ *   inet_sock_set_state       each change of a TCP socket's state
+ *   iter/task_file            sockets that are older than the agent: gives them an owner, once
+ *   iter/bpf_sk_storage_map   bytes of connections that live on, now and then
  *
  * A socket that begins to listen or to connect does so in its process, so there the owner is written into the socket's
  * storage. An accepted socket inherits that from its listener (BPF_F_CLONE), so the states that come later, in softirq,
@@ -18,17 +20,20 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define TCP_ESTABLISHED 1
 #define TCP_SYN_SENT 2
 #define TCP_CLOSE 7
+#define TCP_CLOSE_WAIT 8
 #define TCP_LISTEN 10
 
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
+#define IPPROTO_MPTCP 262
 #define RCV_SHUTDOWN 1
 
 enum {
 	SOCKET_LOST_FACT, /* the map of facts was full */
 	SOCKET_LOST_OWNER, /* no memory for the socket's storage */
 	SOCKET_UNKNOWN_OWNER, /* a connection of a socket that is older than the agent */
+	SOCKET_LOST_LISTENER, /* the map of listeners was full while older sockets were looked at */
 	SOCKET_LOSSES,
 };
 
@@ -100,6 +105,9 @@ struct owner {
 	/* Kept here, since a socket that closes has given its own port back before it says so. */
 	__u16 port; /* the listener's, in host order */
 	__u16 client;
+	/* Payload bytes that are in facts already. */
+	__u64 sent;
+	__u64 received;
 };
 
 /* Deleted by the kernel with its socket; bounded by the number of sockets. No memory: counted. */
@@ -109,6 +117,24 @@ struct {
 	__type(key, int);
 	__type(value, struct owner);
 } owners SEC(".maps");
+
+struct listening {
+	__u32 net_ns;
+	__u32 port;
+};
+
+/*
+ * Who listens since before the agent: tells an accepted connection from one that was made, and whose it is where the
+ * listener's own storage cannot be reached (the TCP socket behind an MPTCP one, which Go's listeners are by default,
+ * has no descriptor). Filled once, by socket_adopt; nobody deletes. One that finds no room is counted.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct listening);
+	__type(value, struct owner);
+} listeners SEC(".maps");
 
 static __always_inline void map_v4(__u8 *to, __be32 v4)
 {
@@ -199,6 +225,25 @@ static __always_inline void begin(struct sock *sk, __u32 role)
 	owner->role = role;
 	owner->port = role == FLOW_LISTEN ? sk->__sk_common.skc_num : bpf_ntohs(sk->__sk_common.skc_dport);
 	owner->client = 0; /* not known before the connection is */
+	owner->sent = 0;
+	owner->received = 0;
+}
+
+/* What went over the connection since it was last asked. */
+static __always_inline void count_bytes(struct sock *sk, struct owner *owner, struct change *c)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u64 sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+	__u64 received = BPF_CORE_READ(tp, bytes_received);
+
+	/* The peer's FIN takes one number of the sequence, and is counted there. */
+	if (received && sk->sk_shutdown & RCV_SHUTDOWN)
+		received--;
+	/* Between two reads of a live connection a retransmission may be counted first in one, then in the other. */
+	c->sent = sent > owner->sent ? sent - owner->sent : 0;
+	c->received = received > owner->received ? received - owner->received : 0;
+	owner->sent = sent;
+	owner->received = received;
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -206,7 +251,6 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int new)
 {
 	struct change c = {};
 	struct owner *owner, copy;
-	struct tcp_sock *tp;
 
 	/* An MPTCP socket goes through the same states as its TCP subflow, which carries the addresses and the bytes. */
 	if (sk->sk_protocol != IPPROTO_TCP)
@@ -219,6 +263,15 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int new)
 		return 0;
 
 	owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
+	if (!owner && new == TCP_ESTABLISHED) {
+		struct listening l = {};
+
+		l.net_ns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+		l.port = sk->__sk_common.skc_num;
+		owner = bpf_map_lookup_elem(&listeners, &l);
+		if (owner)
+			owner = bpf_sk_storage_get(&owners, sk, owner, BPF_SK_STORAGE_GET_F_CREATE);
+	}
 	if (!owner) {
 		/* Bound but never connected sockets are born and closed in CLOSE: not a connection. */
 		if (old != TCP_CLOSE)
@@ -255,12 +308,80 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int new)
 				return 0;
 			break;
 		}
-		tp = (struct tcp_sock *)sk;
-		c.sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
-		c.received = BPF_CORE_READ(tp, bytes_received);
-		/* The peer's FIN takes one number of the sequence, and is counted there. */
-		if (c.received && sk->sk_shutdown & RCV_SHUTDOWN)
-			c.received--;
+		count_bytes(sk, owner, &c);
 	}
 	return record(sk, &copy, &c);
+}
+
+/* 1: listeners, 2: connections. Written by the agent before each walk. */
+volatile __u32 adopting;
+
+SEC("iter/task_file")
+int socket_adopt(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct listening l = {};
+	struct change c = {};
+	struct socket *socket;
+	struct owner fresh = {};
+	struct sock *sk;
+	__u8 state;
+
+	if (!task || !file)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	if (!sk || (sk->sk_protocol != IPPROTO_TCP && sk->sk_protocol != IPPROTO_MPTCP))
+		return 0;
+	if (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6)
+		return 0;
+	state = sk->__sk_common.skc_state;
+	if (adopting == 1 ? state != TCP_LISTEN : state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT)
+		return 0;
+	l.net_ns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	l.port = sk->__sk_common.skc_num;
+	who_is(task, &fresh.who);
+	fresh.cgroup_id = cgroup_of(task);
+	fresh.port = l.port;
+	if (state == TCP_LISTEN) {
+		fresh.role = FLOW_LISTEN;
+		c.opened = 1;
+		if (bpf_map_update_elem(&listeners, &l, &fresh, BPF_ANY))
+			count_loss(&losses, SOCKET_LOST_LISTENER);
+	} else if (bpf_map_lookup_elem(&listeners, &l)) {
+		fresh.role = FLOW_INBOUND;
+		fresh.client = bpf_ntohs(sk->__sk_common.skc_dport);
+	} else {
+		fresh.role = FLOW_OUTBOUND;
+		fresh.port = bpf_ntohs(sk->__sk_common.skc_dport);
+		fresh.client = l.port;
+	}
+	if (sk->sk_protocol == IPPROTO_TCP) {
+		if (bpf_sk_storage_get(&owners, sk, NULL, 0)) /* the tracepoint, or another descriptor, was first */
+			return 0;
+		if (!bpf_sk_storage_get(&owners, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE))
+			count_loss(&losses, SOCKET_LOST_OWNER);
+	}
+	record(sk, &fresh, &c);
+	return 0;
+}
+
+SEC("iter/bpf_sk_storage_map")
+int socket_bytes(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct sock *sk = ctx->sk;
+	struct owner *owner = ctx->value, copy;
+	struct change c = {};
+
+	if (!sk || !owner || owner->role == FLOW_LISTEN || sk->__sk_common.skc_state != TCP_ESTABLISHED)
+		return 0;
+	count_bytes(sk, owner, &c);
+	if (!c.sent && !c.received)
+		return 0;
+	copy = *owner;
+	record(sk, &copy, &c);
+	return 0;
 }

@@ -38,6 +38,12 @@ type SocketFlowKey struct {
 	Protocol uint8
 }
 
+type SocketListening struct {
+	_     structs.HostLayout
+	NetNs uint32
+	Port  uint32
+}
+
 type SocketOwner struct {
 	_        structs.HostLayout
 	Who      SocketWho
@@ -45,6 +51,8 @@ type SocketOwner struct {
 	Role     uint32
 	Port     uint16
 	Client   uint16
+	Sent     uint64
+	Received uint64
 }
 
 type SocketWho struct {
@@ -59,9 +67,13 @@ type SocketWho struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	SocketMapFacts          = "facts"
+	SocketMapListeners      = "listeners"
 	SocketMapLosses         = "losses"
 	SocketMapOwners         = "owners"
+	SocketProgSocketAdopt   = "socket_adopt"
+	SocketProgSocketBytes   = "socket_bytes"
 	SocketProgSocketState   = "socket_state"
+	SocketVarAdopting       = "adopting"
 	SocketVarTouched        = "touched"
 	SocketVarUnusedFlowFact = "unused_flow_fact"
 	SocketVarUnusedFlowKey  = "unused_flow_key"
@@ -109,6 +121,8 @@ type SocketSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SocketProgramSpecs struct {
+	SocketAdopt *ebpf.ProgramSpec `ebpf:"socket_adopt"`
+	SocketBytes *ebpf.ProgramSpec `ebpf:"socket_bytes"`
 	SocketState *ebpf.ProgramSpec `ebpf:"socket_state"`
 }
 
@@ -116,15 +130,17 @@ type SocketProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SocketMapSpecs struct {
-	Facts  *ebpf.MapSpec `ebpf:"facts"`
-	Losses *ebpf.MapSpec `ebpf:"losses"`
-	Owners *ebpf.MapSpec `ebpf:"owners"`
+	Facts     *ebpf.MapSpec `ebpf:"facts"`
+	Listeners *ebpf.MapSpec `ebpf:"listeners"`
+	Losses    *ebpf.MapSpec `ebpf:"losses"`
+	Owners    *ebpf.MapSpec `ebpf:"owners"`
 }
 
 // SocketVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SocketVariableSpecs struct {
+	Adopting       *ebpf.VariableSpec `ebpf:"adopting"`
 	Touched        *ebpf.VariableSpec `ebpf:"touched"`
 	UnusedFlowFact *ebpf.VariableSpec `ebpf:"unused_flow_fact"`
 	UnusedFlowKey  *ebpf.VariableSpec `ebpf:"unused_flow_key"`
@@ -150,14 +166,16 @@ func (o *SocketObjects) Close() error {
 //
 // It can be passed to LoadSocketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SocketMaps struct {
-	Facts  *ebpf.Map `ebpf:"facts"`
-	Losses *ebpf.Map `ebpf:"losses"`
-	Owners *ebpf.Map `ebpf:"owners"`
+	Facts     *ebpf.Map `ebpf:"facts"`
+	Listeners *ebpf.Map `ebpf:"listeners"`
+	Losses    *ebpf.Map `ebpf:"losses"`
+	Owners    *ebpf.Map `ebpf:"owners"`
 }
 
 func (m *SocketMaps) Close() error {
 	return _SocketClose(
 		m.Facts,
+		m.Listeners,
 		m.Losses,
 		m.Owners,
 	)
@@ -167,6 +185,7 @@ func (m *SocketMaps) Close() error {
 //
 // It can be passed to LoadSocketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SocketVariables struct {
+	Adopting       *ebpf.Variable `ebpf:"adopting"`
 	Touched        *ebpf.Variable `ebpf:"touched"`
 	UnusedFlowFact *ebpf.Variable `ebpf:"unused_flow_fact"`
 	UnusedFlowKey  *ebpf.Variable `ebpf:"unused_flow_key"`
@@ -176,11 +195,15 @@ type SocketVariables struct {
 //
 // It can be passed to LoadSocketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SocketPrograms struct {
+	SocketAdopt *ebpf.Program `ebpf:"socket_adopt"`
+	SocketBytes *ebpf.Program `ebpf:"socket_bytes"`
 	SocketState *ebpf.Program `ebpf:"socket_state"`
 }
 
 func (p *SocketPrograms) Close() error {
 	return _SocketClose(
+		p.SocketAdopt,
+		p.SocketBytes,
 		p.SocketState,
 	)
 }

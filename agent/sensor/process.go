@@ -112,29 +112,21 @@ func (p *Process) Read(deadline time.Time, fn func(*ProcessEvent)) error {
 
 // Found calls fn for every process that runs now, without its texts (Exe, Cwd, Args).
 func (p *Process) Found(fn func(*ProcessEvent)) error {
-	it, err := link.AttachIter(link.IterOptions{Program: p.objects.ProcessFound})
-	if err != nil {
-		return fmt.Errorf("iterate tasks: %w", err)
-	}
-	defer it.Close()
-	r, err := it.Open()
-	if err != nil {
-		return fmt.Errorf("iterate tasks: %w", err)
-	}
-	defer r.Close()
-	buf := make([]byte, binary.Size(bpf.ProcessProcessRecord{}))
-	for {
-		if _, err := io.ReadFull(r, buf); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("iterate tasks: %w", err)
+	return iterate(p.objects.ProcessFound, nil, func(r io.Reader) error {
+		buf := make([]byte, binary.Size(bpf.ProcessProcessRecord{}))
+		for {
+			if _, err := io.ReadFull(r, buf); errors.Is(err, io.EOF) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			ev, err := decodeProcess(buf)
+			if err != nil {
+				return err
+			}
+			fn(&ev)
 		}
-		ev, err := decodeProcess(buf)
-		if err != nil {
-			return err
-		}
-		fn(&ev)
-	}
+	})
 }
 
 // Losses returns what was lost since the sensor was opened.

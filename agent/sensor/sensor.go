@@ -9,6 +9,7 @@ package sensor
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -89,4 +90,28 @@ func explain(what string, err error) error {
 		return fmt.Errorf("load %s sensor: the kernel's verifier refused it: %-8v", what, ve)
 	}
 	return fmt.Errorf("load %s sensor: %w", what, err)
+}
+
+// iterate runs a BPF iterator over m (nil for those over the whole kernel) to its end and hands its output to read.
+func iterate(p *ebpf.Program, m *ebpf.Map, read func(io.Reader) error) error {
+	it, err := link.AttachIter(link.IterOptions{Program: p, Map: m})
+	if err != nil {
+		return fmt.Errorf("attach iterator %s: %w", p, err)
+	}
+	defer it.Close()
+	r, err := it.Open()
+	if err != nil {
+		return fmt.Errorf("open iterator %s: %w", p, err)
+	}
+	defer r.Close()
+	if err := read(r); err != nil {
+		return fmt.Errorf("read iterator %s: %w", p, err)
+	}
+	return nil
+}
+
+// silent reads an iterator that writes nothing and works by what it does.
+func silent(r io.Reader) error {
+	_, err := io.Copy(io.Discard, r)
+	return err
 }

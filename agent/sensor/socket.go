@@ -46,7 +46,8 @@ type Flow struct {
 	ClientPorts []uint16
 }
 
-var socketLosses = []lossReason{{name: "map_full"}, {name: "storage_memory"}, {name: "unknown_owner"}}
+var socketLosses = []lossReason{{name: "map_full"}, {name: "storage_memory"}, {name: "unknown_owner"},
+	{name: "listeners_full"}}
 
 // Socket observes TCP.
 type Socket struct {
@@ -74,6 +75,29 @@ func OpenSocket(entries uint32) (*Socket, error) {
 		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
 	}
 	return s, nil
+}
+
+// Adopt gives every TCP socket that is older than the sensor to the first process that has it open. The next Read tells
+// of them: of listeners as opened, of connections with nothing opened or closed.
+func (s *Socket) Adopt() error {
+	// A connection is an accepted one when something listens on its port: listeners first.
+	for _, walk := range []uint32{1, 2} {
+		if err := s.objects.Adopting.Set(walk); err != nil {
+			return fmt.Errorf("adopt sockets: %w", err)
+		}
+		if err := iterate(s.objects.SocketAdopt, nil, silent); err != nil {
+			return fmt.Errorf("adopt sockets: %w", err)
+		}
+	}
+	return nil
+}
+
+// CountBytes adds what went over the connections that live on to their facts.
+func (s *Socket) CountBytes() error {
+	if err := iterate(s.objects.SocketBytes, s.objects.Owners, silent); err != nil {
+		return fmt.Errorf("count the bytes of live connections: %w", err)
+	}
+	return nil
 }
 
 // Exchange ends the current interval, as File.Exchange does.
