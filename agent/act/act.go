@@ -138,15 +138,14 @@ func (a *Act) do(ctx context.Context, env Env) (_ *Result, err error) {
 		return nil, err
 	}
 	result := &Result{Act: a.Name, Dir: dir, Start: time.Now()}
-	p, err := startProcess(ctx, startOptions{
-		act: a.Name, role: roleActor, ownNetns: a.ownNetns || env.Netns == NetnsOwn,
-	})
+	own := a.ownNetns || env.Netns == NetnsOwn
+	p, err := startProcess(ctx, startOptions{act: a.Name, role: roleActor, ownNetns: own})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.end()) }()
 	result.Tgid = p.pid()
-	if err := p.send(message{Config: &config{Dir: dir, Cgroups: env.Cgroups}}); err != nil {
+	if err := p.send(message{Config: &config{Dir: dir, Cgroups: env.Cgroups, NewNetns: own}}); err != nil {
 		return nil, err
 	}
 	done, err := p.hear()

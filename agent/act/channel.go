@@ -37,6 +37,8 @@ type message struct {
 type config struct {
 	Dir     string
 	Cgroups map[string]string
+	// NewNetns: the process is the first in its network namespace.
+	NewNetns bool
 }
 
 // maxMessage bounds what a message may claim to be long: the longest carries the arguments of a process, at most 6 MiB in Linux.

@@ -37,8 +37,12 @@ type forked struct {
 	answers []answer
 	// ready yields a byte, or EOF when the process ended early.
 	ready, keep *os.File
-	waited      bool
-	err         error
+	// executes: the last call is an exec, which closes the ready pipe when it succeeds.
+	executes bool
+	waited   bool
+	err      error
+	ended    bool
+	last     unix.WaitStatus
 }
 
 // maxCalls is what fits into one page of answers.
@@ -148,11 +152,14 @@ func (f *forked) wait() error {
 	if n == 1 {
 		return nil
 	}
-	f.err = fmt.Errorf("forked process %d ended before its calls were made", f.pid)
 	for i, a := range f.answers {
 		if a.errnum != 0 {
 			f.err = fmt.Errorf("forked process %d: %s: %w", f.pid, f.calls[i].what, unix.Errno(a.errnum))
+			return f.err
 		}
+	}
+	if !f.executes {
+		f.err = fmt.Errorf("forked process %d ended before its calls were made", f.pid)
 	}
 	return f.err
 }
@@ -162,16 +169,34 @@ func (f *forked) value(i int) int64 { return int64(f.answers[i-1].value) }
 
 // end lets the process end and waits for it.
 func (f *forked) end() error {
-	_ = f.keep.Close()
-	_ = f.ready.Close()
-	var status unix.WaitStatus
-	if _, err := unix.Wait4(f.pid, &status, 0, nil); err != nil {
-		return fmt.Errorf("wait for forked process %d: %w", f.pid, err)
+	status, err := f.status()
+	if err != nil {
+		return err
 	}
-	if f.err == nil && (!status.Exited() || status.ExitStatus() != 0) {
+	if f.err == nil && !f.executes && (!status.Exited() || status.ExitStatus() != 0) {
 		return fmt.Errorf("forked process %d: status %#x", f.pid, uint32(status))
 	}
 	return nil
+}
+
+// status lets the process end, waits for it, and says how it did.
+func (f *forked) status() (unix.WaitStatus, error) {
+	if f.ended {
+		return f.last, nil
+	}
+	f.ended = true
+	_ = f.keep.Close()
+	_ = f.ready.Close()
+	for {
+		_, err := unix.Wait4(f.pid, &f.last, 0, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("wait for forked process %d: %w", f.pid, err)
+		}
+		return f.last, nil
+	}
 }
 
 // kill ends the process at once.
@@ -180,9 +205,10 @@ func (f *forked) kill() {
 	_ = f.end()
 }
 
-// pinned is memory for the arguments of a forked process's calls: not on a stack, which may move.
+// pinned is memory for the arguments of a forked process's calls: not on a stack, which may move, and shared with the
+// child, so that what its calls store there can be read here.
 func (s *stage) pinned(content []byte) ([]byte, error) {
-	b, err := unix.Mmap(-1, 0, max(len(content), 1), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	b, err := unix.Mmap(-1, 0, max(len(content), 1), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return nil, fmt.Errorf("mmap: %w", err)
 	}

@@ -268,13 +268,13 @@ func needAIO(string) (string, error) {
 	return "", ioDestroy(ctx)
 }
 
-// needUring: io_uring is there, allowed, and has the operations.
-func needUring(ops ...uringOp) need {
+// needUring: io_uring is there, allowed to be set up with the flags, and has the operations.
+func needUring(setup uint32, ops ...uringOp) need {
 	return func(string) (string, error) {
 		if v, err := os.ReadFile("/proc/sys/kernel/io_uring_disabled"); err == nil && strings.TrimSpace(string(v)) == "2" {
 			return "io_uring is disabled: kernel.io_uring_disabled is 2", nil
 		}
-		ring, err := newUring(0)
+		ring, err := newUring(setup)
 		if err != nil {
 			return lacks(err, "io_uring", kernelRelease())
 		}

@@ -155,8 +155,8 @@ func (s *stage) play(part func(*stage) error) (err error) {
 			err = errors.Join(err, h.end())
 		}
 	}()
-	if s.role == roleActor && s.act.ownNetns {
-		if err := s.network(); err != nil {
+	if m.Config.NewNetns {
+		if err := furnishNetns(); err != nil {
 			return err
 		}
 	}
@@ -236,13 +236,26 @@ func (s *stage) helper(role string, files ...*os.File) (*started, error) {
 }
 
 func (s *stage) helperWith(o startOptions) (*started, error) {
+	h, err := s.spawn(o)
+	if err != nil {
+		return nil, err
+	}
+	s.helpers = append(s.helpers, h)
+	return h, nil
+}
+
+// spawn starts a process that the caller ends itself.
+func (s *stage) spawn(o startOptions) (*started, error) {
 	o.act, o.tied = s.act.Name, true
 	h, err := startProcess(context.Background(), o)
 	if err != nil {
 		return nil, err
 	}
-	s.helpers = append(s.helpers, h)
-	return h, h.send(message{Config: &config{Dir: s.dir, Cgroups: s.cgroups}})
+	if err := h.send(message{Config: &config{Dir: s.dir, Cgroups: s.cgroups, NewNetns: o.ownNetns}}); err != nil {
+		h.kill()
+		return nil, err
+	}
+	return h, nil
 }
 
 // tell and hear exchange news with the process that started this one.
