@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# `make` alone lists the targets. `make build` and `make run` need Go and nothing else; every other target installs
+# from the distribution's packages what it lacks, and says so first.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+GO ?= go
+# Go writes the version, taken from the tag and the commit, into the binaries. Where git cannot be asked (a source
+# archive, or root in somebody else's checkout) they say "(devel)" instead of failing to build.
+VCS := $(shell git rev-parse -q --verify HEAD >/dev/null 2>&1 && echo true || echo false)
+BUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(VCS) -ldflags='-s -w'
+# Tools come from a module of their own, pinned by its go.sum, and are built when they are first used.
+TOOL = $(GO) tool -modfile=tools/go.mod
+STAGE = tools/stage
+SUDO = $(if $(filter-out 0,$(shell id -u)),sudo)
+
+# What needs the machine, as root, is below test/; all other packages are unit tests.
+UNIT = $$($(GO) list ./... | grep -v '^github.com/spoor/spoor/test\(/\|$$\)')
+FUZZTIME ?= 5s
+DATA ?= build/data
+
+##@ Use
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: build
+build: ## Build static bin/spoor and bin/spoor-agent
+	@mkdir -p bin
+	$(BUILD) -o bin/ ./cmd/spoor ./cmd/spoor-agent
+
+.PHONY: run
+run: build ## Watch this machine: `spoor up` with its data in build/data; needs root, and uses sudo to become it
+	@mkdir -p $(DATA)
+	@$(if $(SUDO),echo "Loading eBPF programs needs root: sudo asks for your password.";) \
+	exec $(SUDO) bin/spoor up --data $(DATA)
+
+.PHONY: image
+image: build ## Build container images, one for each binary, as build/image/*.tar
+	@tools/deps image
+	tools/image
+
+##@ Test
+
+.PHONY: test
+test: ## Everything that must pass; needs root for the parts that load eBPF programs
+	@$(STAGE) --begin
+	@$(STAGE) packages tools/deps test generate verify image kernels
+	@$(STAGE) build $(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory verify image-test fuzz
+	@$(STAGE) "unit tests" $(MAKE) --no-print-directory unit
+	@$(STAGE) "integration tests" $(MAKE) --no-print-directory integration
+	@$(STAGE) --summary
+	@cat build/unit.log build/integration.log
+
+.PHONY: unit
+unit: ## Unit tests, with the race detector
+	@tools/deps test
+	@mkdir -p build
+	@CGO_ENABLED=1 $(GO) test -race -shuffle=on -count=1 -timeout=10m $(UNIT) 2>&1 | tee build/unit.log
+
+.PHONY: integration
+integration: build ## Tests of the real thing on this machine's kernel, as root
+	@mkdir -p build
+	@$(GO) test -count=1 -timeout=15m $(if $(SUDO),-exec '$(SUDO) -E') ./test/... 2>&1 | tee build/integration.log
+
+.PHONY: fuzz
+fuzz: ## Every fuzzer for FUZZTIME (5s)
+	@$(STAGE) fuzzers tools/fuzz $(FUZZTIME)
+
+.PHONY: image-test
+image-test: ## Build the container images and run each once
+	@tools/deps image
+	@$(STAGE) "container images" tools/image
+
+##@ Verify
+
+.PHONY: verify
+verify: ## All the checks below
+verify: verify-format verify-scripts verify-vet verify-generated verify-api verify-lint verify-licences verify-deploy
+
+.PHONY: verify-format
+verify-format: ## C formatting, go.mod and go.sum; Go formatting is part of verify-lint
+	@tools/deps verify
+	@$(STAGE) "C formatting" clang-format-19 --dry-run --Werror bpf/*.c bpf/*.h
+	@$(STAGE) "module files" $(GO) mod tidy -diff
+
+.PHONY: verify-scripts
+verify-scripts: ## Shell scripts
+	@tools/deps verify
+	@$(STAGE) "shell scripts" shellcheck .ci/run $$(grep -lr '^#!/usr/bin/env bash' tools test 2>/dev/null || true)
+
+.PHONY: verify-vet
+verify-vet: ## go vet
+	@$(STAGE) "go vet" $(GO) vet ./...
+
+.PHONY: verify-generated
+verify-generated: ## Generate everything again, in a copy, and compare
+	@tools/deps generate
+	@$(STAGE) "generated code" tools/verify-generated
+
+.PHONY: verify-api
+verify-api: ## Lint the protobuf files, and compare with what was published
+	@$(STAGE) "protobuf lint" $(TOOL) buf lint
+	@$(STAGE) "protobuf compatibility" tools/verify-api-compatible
+
+.PHONY: verify-lint
+verify-lint: ## Go formatting and linters, as .golangci.yml names them
+	@$(STAGE) "Go formatting" $(TOOL) golangci-lint fmt --diff
+	@$(STAGE) "Go linters" $(TOOL) golangci-lint run
+
+.PHONY: verify-licences
+verify-licences: ## Every dependency has a permissive licence
+	@$(STAGE) licences $(GO) -C tools/licences run . -dir ../.. ./cmd/...
+
+.PHONY: verify-deploy
+verify-deploy: ## Kubernetes manifests and systemd units
+	@$(STAGE) "deployment files" tools/verify-deploy
+
+##@ Develop
+
+.PHONY: generate
+generate: ## Compile the BPF programs and write their Go bindings; write the Go code of the protobuf files
+	@tools/deps generate
+	$(GO) generate ./bpf/...
+	$(TOOL) buf generate
+
+.PHONY: format
+format: ## Format C and Go
+	@tools/deps verify
+	clang-format-19 -i bpf/*.c bpf/*.h
+	$(TOOL) golangci-lint fmt
+
+.PHONY: deps
+deps: ## Install everything that any target needs, from the distribution's packages
+	@tools/deps test generate verify image kernels
+
+.PHONY: clean
+clean: ## Remove what was built; keeps the data of `make run`
+	rm -rf bin build/image build/*.log build/stages.tsv
