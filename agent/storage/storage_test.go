@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storage
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+const hostInfo = `22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+23 22 0:21 / /proc rw shared:2 - proc proc rw
+24 22 0:30 / /dev/shm rw shared:3 - tmpfs tmpfs rw
+25 22 8:2 / /srv/with\040space rw shared:4 - xfs /dev/sda2 rw
+26 22 8:1 /srv/data /mnt/data rw shared:1 - ext4 /dev/sda1 rw
+27 22 0:40 / /var/lib/kubelet/pods/6d5f1f6e-3b8e-4f55-9d5c-0a8f0b0c0d0e/volumes/kubernetes.io~empty-dir/mem rw - tmpfs tmpfs rw
+garbage
+`
+
+const containerInfo = `90 80 0:50 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/var/lib/ctr/12/fs,workdir=/var/lib/ctr/12/work
+91 90 8:1 /var/lib/kubelet/pods/6d5f1f6e-3b8e-4f55-9d5c-0a8f0b0c0d0e/volumes/kubernetes.io~empty-dir/cache /cache rw - ext4 /dev/sda1 rw
+92 90 8:1 /etc/app /etc/app ro - ext4 /dev/sda1 rw
+93 90 8:1 /var/lib/kubelet/pods/6d5f1f6e-3b8e-4f55-9d5c-0a8f0b0c0d0e/volumes/kubernetes.io~csi/pvc-1/mount /data rw - ext4 /dev/sda1 rw
+94 90 8:1 /var/lib/kubelet/pods/6d5f1f6e-3b8e-4f55-9d5c-0a8f0b0c0d0e/volumes/kubernetes.io~configmap/cfg /cfg rw - ext4 /dev/sda1 rw
+95 90 0:40 / /mem rw - tmpfs tmpfs rw
+`
+
+const (
+	hostNS, containerNS = 100, 200
+	sda1, sda2          = 8<<20 | 1, 8<<20 | 2
+)
+
+func newResolver(t *testing.T) *Resolver {
+	t.Helper()
+	r, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.hostNS, r.hostProc = hostNS, 0
+	r.tables.Add(hostNS, &table{mounts: parseMounts(hostInfo), read: r.now()})
+	r.tables.Add(containerNS, &table{mounts: parseMounts(containerInfo), read: r.now()})
+	return r
+}
+
+func TestLocate(t *testing.T) {
+	const pod = "/var/lib/kubelet/pods/6d5f1f6e-3b8e-4f55-9d5c-0a8f0b0c0d0e/volumes/kubernetes.io~"
+	r := newResolver(t)
+	for _, tc := range []struct {
+		name string
+		ns   uint32
+		dev  uint32
+		path string
+		want Place
+	}{
+		{"host", hostNS, sda1, "/etc/passwd", Place{"/etc/passwd", "/etc/passwd", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4"}},
+		{"bind mount of the host: the narrower root", hostNS, sda1, "/srv/data/x",
+			Place{"/mnt/data/x", "/mnt/data/x", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4"}},
+		{"no component is cut in the middle", hostNS, sda1, "/srv/database",
+			Place{"/srv/database", "/srv/database", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4"}},
+		{"escaped mount point", hostNS, sda2, "/f", Place{"/srv/with space/f", "/srv/with space/f", spoorv1.StorageClass_STORAGE_CLASS_HOST, "xfs"}},
+		{"tmpfs", hostNS, 30, "/seg", Place{"/dev/shm/seg", "/dev/shm/seg", spoorv1.StorageClass_STORAGE_CLASS_TMPFS, "tmpfs"}},
+		{"writable layer", containerNS, sda1, "/var/lib/ctr/12/fs/app/state.db",
+			Place{"/app/state.db", "/var/lib/ctr/12/fs/app/state.db", spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER, "ext4"}},
+		{"emptyDir", containerNS, sda1, pod + "empty-dir/cache/a",
+			Place{"/cache/a", pod + "empty-dir/cache/a", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "ext4"}},
+		{"emptyDir in memory", containerNS, 40, "/a",
+			Place{"/mem/a", pod + "empty-dir/mem/a", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "tmpfs"}},
+		{"claim", containerNS, sda1, pod + "csi/pvc-1/mount/t",
+			Place{"/data/t", pod + "csi/pvc-1/mount/t", spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME, "ext4"}},
+		{"config map", containerNS, sda1, pod + "configmap/cfg/a",
+			Place{"/cfg/a", pod + "configmap/cfg/a", spoorv1.StorageClass_STORAGE_CLASS_CONFIG, "ext4"}},
+		{"host path", containerNS, sda1, "/etc/app/x",
+			Place{"/etc/app/x", "/etc/app/x", spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH, "ext4"}},
+		{"no mount shows it", containerNS, 99, "/x", Place{}},
+		{"no name", hostNS, sda1, "", Place{"", "", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := r.Locate(tc.ns, 0, tc.dev, tc.path); got != tc.want {
+				t.Errorf("Locate = %+v\nwant     %+v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestStat(t *testing.T) {
+	r, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(name, []byte("12345"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil {
+		t.Fatal(err)
+	}
+	p := Place{HostPath: name, FSType: "ext4"}
+	if size, links, ok := r.Stat(p, st.Ino); !ok || size != 5 || links != 1 {
+		t.Errorf("Stat = %d, %d, %v; want 5 bytes, 1 link", size, links, ok)
+	}
+	if _, _, ok := r.Stat(p, st.Ino+1); ok {
+		t.Error("Stat believed a path that leads to another inode")
+	}
+	if _, _, ok := r.Stat(Place{HostPath: name, FSType: "nfs4"}, st.Ino); ok {
+		t.Error("Stat asked a file system that may hang")
+	}
+}
+
+func TestMountsAreReadAgain(t *testing.T) {
+	r, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	r.now = func() time.Time { return now }
+	self := uint32(os.Getpid())
+	ns := namespaceOf(self)
+	r.tables.Add(ns, &table{read: now})
+	if got := r.mounts(ns, self); len(got) != 0 {
+		t.Fatalf("a table just read was read again: %v", got)
+	}
+	now = now.Add(mountsAge)
+	if got := r.mounts(ns, self); len(got) == 0 {
+		t.Error("an old table was not read again")
+	}
+	now = now.Add(mountsAge)
+	if got := r.mounts(ns, 0); len(got) == 0 {
+		t.Error("what was known of a namespace went with its last process")
+	}
+}
+
+func FuzzParseMounts(f *testing.F) {
+	f.Add(hostInfo)
+	f.Add(containerInfo)
+	f.Add(`1 2 0:1 / /a\04 rw - x y z`)
+	f.Fuzz(func(t *testing.T, in string) {
+		for _, m := range parseMounts(in) {
+			find([]Mount{m}, m.Dev, "/a/b")
+		}
+	})
+}
