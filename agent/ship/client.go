@@ -76,16 +76,15 @@ func (c *Client) Attempts() uint64 { return c.attempts.Load() }
 func (c *Client) Run(ctx context.Context) error {
 	backoff := minBackoff
 	for {
-		began := time.Now()
 		c.attempts.Add(1)
 		err := c.stream(ctx)
-		if was := c.connected.Swap(false); was && ctx.Err() == nil {
+		switch connected := c.connected.Swap(false); {
+		case ctx.Err() != nil:
+		case connected:
 			c.log.Warn("the collector is gone; events wait", "error", err)
-		} else if backoff == minBackoff && ctx.Err() == nil {
-			c.log.Info("no collector yet; events wait", "error", err)
-		}
-		if time.Since(began) > maxBackoff {
 			backoff = minBackoff
+		case backoff == minBackoff:
+			c.log.Info("no collector yet; events wait", "error", err)
 		}
 		select {
 		case <-ctx.Done():
