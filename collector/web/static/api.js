@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Questions to the query service: unary Connect calls, JSON over POST.
+
+const timeout = 15_000;
+
+// ask calls a method of QueryService and returns its answer. Numbers of 64 bits are strings in it (ProtoJSON).
+export async function ask(method, request = {}) {
+  const response = await fetch(`/spoor.v1.QueryService/${method}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "Connect-Protocol-Version": "1" },
+    body: JSON.stringify(request),
+    signal: AbortSignal.timeout(timeout),
+  });
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(body.message || `${method}: the collector answered ${response.status}`);
+  return body;
+}
+
+// every asks again and again: at once, then so many milliseconds after each answer. Nothing is asked while nobody
+// looks at the page. The function that it returns asks at once.
+export function every(milliseconds, work) {
+  let timer = 0;
+  let running = false;
+  const turn = async () => {
+    clearTimeout(timer);
+    if (running || document.hidden) return;
+    running = true;
+    let again = milliseconds;
+    try {
+      if (await work()) again = 0;
+    } finally {
+      running = false;
+      timer = setTimeout(turn, again);
+    }
+  };
+  document.addEventListener("visibilitychange", turn);
+  turn();
+  return turn;
+}
