@@ -119,7 +119,7 @@ verify-licences: ## Every dependency has a permissive licence
 	@$(STAGE) licences $(GO) -C tools/licences run . -dir ../.. ./cmd/...
 
 .PHONY: verify-deploy
-verify-deploy: ## Kubernetes manifests and systemd units
+verify-deploy: build ## Kubernetes manifests and systemd units
 	@$(STAGE) "deployment files" tools/verify-deploy
 
 ##@ Develop
