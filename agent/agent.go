@@ -31,7 +31,7 @@ const (
 	// How often the wall clock is compared with the time since boot, and counters of losses are read.
 	clockEvery  = 30 * time.Second
 	lossesEvery = 5 * time.Second
-	// How often the bytes of connections that live on are read.
+	// How often the bytes of connections that live on are read, and who answered on connected UDP sockets.
 	bytesEvery = 10 * time.Second
 	// The pauses between two events of one footprint while it goes on.
 	minPause = time.Second
@@ -45,6 +45,7 @@ type Agent struct {
 	process *sensor.Process
 	file    *sensor.File
 	socket  *sensor.Socket
+	udp     *sensor.UDP // nil where there is no cgroup v2 hierarchy
 
 	table     *process.Table
 	workloads *workload.Resolver
@@ -140,10 +141,32 @@ func (a *Agent) open() error {
 	if err := a.socket.Adopt(); err != nil {
 		return err
 	}
-	a.coverage = baseCoverage()
+	if err := a.openUDP(); err != nil {
+		return err
+	}
 	for _, c := range a.coverage {
 		a.o.Logger.Info("sensor attached", "sensor", c.GetSensor(), "tier", c.GetTier(), "reason", c.GetReason())
 		a.add(time.Now(), nil, nil, &spoorv1.Record{Fact: &spoorv1.Record_Coverage{Coverage: c}})
+	}
+	return nil
+}
+
+// openUDP does without the sensor where the kernel has no place for it, and says so.
+func (a *Agent) openUDP() error {
+	root, err := kernel.CgroupMount()
+	if err != nil {
+		return err
+	}
+	a.coverage = baseCoverage()
+	udp := &spoorv1.Coverage{Sensor: "udp", Tier: "base", Reason: "sees peers of datagrams, not their bytes; of a connected socket " +
+		"only that it got an answer, or was asked for its peer"}
+	a.coverage = append(a.coverage, udp)
+	if root == "" {
+		udp.Tier, udp.Reason = "off", "no cgroup v2 hierarchy is mounted: UDP is not seen"
+		return nil
+	}
+	if a.udp, err = sensor.OpenUDP(a.socket, root); err != nil {
+		udp.Tier, udp.Reason = "off", "UDP is not seen: "+err.Error()
 	}
 	return nil
 }
@@ -192,7 +215,7 @@ func (a *Agent) observe(ctx context.Context) error {
 		now := time.Now()
 		if now.Sub(lastBytes) >= bytesEvery {
 			lastBytes = now
-			if err := a.socket.CountBytes(); err != nil {
+			if err := a.lookAtSockets(); err != nil {
 				return err
 			}
 		}
@@ -234,6 +257,16 @@ func (a *Agent) wait(ctx context.Context, deadline time.Time) error {
 	return nil
 }
 
+// lookAtSockets reads what the kernel keeps in its sockets anyway, into facts.
+func (a *Agent) lookAtSockets() error {
+	if a.udp != nil {
+		if err := a.udp.Answered(); err != nil {
+			return err
+		}
+	}
+	return a.socket.CountBytes()
+}
+
 // turn ends one interval of every sensor and tells what is due.
 func (a *Agent) turn(now time.Time) error {
 	files, err := a.file.Exchange()
@@ -266,7 +299,7 @@ func (a *Agent) turn(now time.Time) error {
 // finish reads the sensors for the last time, detaches them and tells everything.
 func (a *Agent) finish() error {
 	now := time.Now()
-	errs := []error{a.socket.CountBytes(), a.turn(now)}
+	errs := []error{a.lookAtSockets(), a.turn(now)}
 	a.tell(now, true)
 	errs = append(errs, a.reportLosses(now), a.close())
 	a.queue.Flush()
@@ -275,6 +308,9 @@ func (a *Agent) finish() error {
 
 func (a *Agent) close() error {
 	var errs []error
+	if a.udp != nil {
+		errs = append(errs, a.udp.Close())
+	}
 	if a.socket != nil {
 		errs = append(errs, a.socket.Close())
 	}

@@ -10,6 +10,6 @@ func baseCoverage() []*spoorv1.Coverage {
 		{Sensor: "process", Tier: "base", Reason: "sees every fork, exec and exit; capabilities that change later are not followed"},
 		{Sensor: "file", Tier: "base", Reason: "does not see renames, links and unlinks, nor on xfs and btrfs a second writer of a page " +
 			"that is dirty already"},
-		{Sensor: "socket", Tier: "base", Reason: "sees TCP; not UDP and Unix sockets"},
+		{Sensor: "socket", Tier: "base", Reason: "sees TCP; not Unix sockets"},
 	}
 }

@@ -61,8 +61,11 @@ func (a *Agent) addFlow(now time.Time, f *sensor.Flow) {
 
 func (a *Agent) tellFlow(f *flow) {
 	transport := spoorv1.Transport_TRANSPORT_UNSPECIFIED
-	if f.Protocol == unix.IPPROTO_TCP {
+	switch f.Protocol {
+	case unix.IPPROTO_TCP:
 		transport = spoorv1.Transport_TRANSPORT_TCP
+	case unix.IPPROTO_UDP:
+		transport = spoorv1.Transport_TRANSPORT_UDP
 	}
 	when := a.clock.Time(f.Last)
 	if f.Role == sensor.Listener {

@@ -14,9 +14,13 @@ type lossKey struct{ source, reason string }
 // allLosses reads every counter of the agent: what was lost since it started, by part and reason.
 func (a *Agent) allLosses() (map[lossKey]uint64, error) {
 	all := map[lossKey]uint64{}
-	for source, read := range map[string]func() ([]sensor.Loss, error){
+	sources := map[string]func() ([]sensor.Loss, error){
 		"process": a.process.Losses, "file": a.file.Losses, "socket": a.socket.Losses,
-	} {
+	}
+	if a.udp != nil {
+		sources["udp"] = a.udp.Losses
+	}
+	for source, read := range sources {
 		losses, err := read()
 		if err != nil {
 			return nil, err

@@ -13,6 +13,7 @@
  * know whose they are without a hook on accept. One fact sums up all connections between a process and a peer.
  */
 #include "spoor.h"
+#include "flow.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -23,10 +24,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define TCP_CLOSE_WAIT 8
 #define TCP_LISTEN 10
 
-#define AF_INET 2
-#define AF_INET6 10
-#define IPPROTO_TCP 6
-#define IPPROTO_MPTCP 262
 #define RCV_SHUTDOWN 1
 
 enum {
@@ -38,65 +35,6 @@ enum {
 };
 
 LOSS_MAP(SOCKET_LOSSES);
-
-enum {
-	FLOW_OUTBOUND = 1,
-	FLOW_INBOUND,
-	FLOW_LISTEN,
-};
-
-struct flow_key {
-	struct who who;
-	__u8 peer[16]; /* IPv6, or IPv4-mapped; of a listener: the address it is bound to */
-	__u32 net_ns;
-	__u16 port; /* the listener's, in host order */
-	__u8 role; /* FLOW_* */
-	__u8 protocol; /* IPPROTO_* */
-};
-ASSERT_SIZE(struct flow_key, 40);
-
-#define FLOW_SAMPLE 8
-
-struct flow_fact {
-	__u64 first; /* ns since boot */
-	__u64 last;
-	__u64 cgroup_id;
-	__u64 sent; /* payload bytes of connections that closed */
-	__u64 received;
-	__u32 opened;
-	__u32 closed;
-	__u32 refused;
-	__u32 timed_out;
-	__u8 local[16]; /* address of this end, of the latest connection */
-	/*
-	 * Ports of clients, by which the two ends of a connection are joined. Of the ports that hash to a slot the one with
-	 * the smallest hash stays (hash << 16 | port, all ones when empty), so that both ends keep the same.
-	 */
-	__u32 sample[FLOW_SAMPLE];
-};
-ASSERT_SIZE(struct flow_fact, 104);
-
-/* As in file.bpf.c: swapped by the agent when it reads; a fact that finds no room is counted. */
-struct flow_facts {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct flow_key);
-	__type(value, struct flow_fact);
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__array(values, struct flow_facts);
-} facts SEC(".maps");
-
-/* A map inside a map leaves its types out of the BTF that bpf2go reads, unless something else names them. */
-const struct flow_key *unused_flow_key __attribute__((unused));
-const struct flow_fact *unused_flow_fact __attribute__((unused));
-
-/* How many facts were touched since the agent started: lets it leave idle maps alone. */
-volatile __u64 touched;
 
 struct owner {
 	struct who who;
@@ -136,14 +74,6 @@ struct {
 	__type(value, struct owner);
 } listeners SEC(".maps");
 
-static __always_inline void map_v4(__u8 *to, __be32 v4)
-{
-	__builtin_memset(to, 0, 10);
-	to[10] = 0xff;
-	to[11] = 0xff;
-	__builtin_memcpy(to + 12, &v4, 4);
-}
-
 static __always_inline void addresses(const struct sock *sk, __u8 *local, __u8 *peer)
 {
 	if (sk->__sk_common.skc_family == AF_INET6) {
@@ -155,59 +85,25 @@ static __always_inline void addresses(const struct sock *sk, __u8 *local, __u8 *
 	map_v4(peer, sk->__sk_common.skc_daddr);
 }
 
-/* What one change of state adds to a fact. */
-struct change {
-	__u32 opened, closed, refused, timed_out;
-	__u64 sent, received;
-};
-
 static __noinline int record(struct sock *sk, struct owner *owner, struct change *c)
 {
-	struct flow_fact *fact, fresh = {};
 	struct flow_key key = {};
-	__u32 zero = 0, hash, slot;
-	__u8 local[16];
-	__u64 now = bpf_ktime_get_boot_ns();
-	void *map = bpf_map_lookup_elem(&facts, &zero);
+	struct end end = {};
 
-	if (!map || !sk || !owner || !c) /* not filled yet: the agent attaches after it filled it */
+	if (!sk || !owner)
 		return 0;
 	key.who = owner->who;
 	key.net_ns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	key.role = owner->role;
 	key.protocol = IPPROTO_TCP;
-	addresses(sk, local, key.peer);
 	key.port = owner->port;
+	addresses(sk, end.local, key.peer);
 	if (owner->role == FLOW_LISTEN)
-		__builtin_memcpy(key.peer, local, sizeof(local));
-	fact = bpf_map_lookup_elem(map, &key);
-	if (!fact) {
-		fresh.first = now;
-		fresh.cgroup_id = owner->cgroup_id;
-		__builtin_memset(fresh.sample, 0xff, sizeof(fresh.sample));
-		bpf_map_update_elem(map, &key, &fresh, BPF_NOEXIST); /* another CPU may have been first: as good */
-		fact = bpf_map_lookup_elem(map, &key);
-		if (!fact) {
-			count_loss(&losses, SOCKET_LOST_FACT);
-			return 0;
-		}
-	}
-	fact->last = now;
-	__builtin_memcpy(fact->local, local, sizeof(local));
-	__sync_fetch_and_add(&fact->opened, c->opened);
-	__sync_fetch_and_add(&fact->closed, c->closed);
-	__sync_fetch_and_add(&fact->refused, c->refused);
-	__sync_fetch_and_add(&fact->timed_out, c->timed_out);
-	__sync_fetch_and_add(&fact->sent, c->sent);
-	__sync_fetch_and_add(&fact->received, c->received);
-	if (owner->client) {
-		hash = owner->client * 0x9e3779b1u; /* 2^32 / golden ratio */
-		slot = hash >> 29;
-		hash = (hash << 3 & 0xffff0000) | owner->client;
-		if (hash < fact->sample[slot])
-			fact->sample[slot] = hash;
-	}
-	__sync_fetch_and_add(&touched, 1);
+		__builtin_memcpy(key.peer, end.local, sizeof(key.peer));
+	end.cgroup_id = owner->cgroup_id;
+	end.client = owner->client;
+	if (!flow_record(&key, &end, c))
+		count_loss(&losses, SOCKET_LOST_FACT);
 	return 0;
 }
 

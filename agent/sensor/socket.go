@@ -49,12 +49,14 @@ type Flow struct {
 var socketLosses = []lossReason{{name: "map_full"}, {name: "storage_memory"}, {name: "unknown_owner"},
 	{name: "listeners_full"}}
 
-// Socket observes TCP.
+// Socket observes TCP, and holds the facts of UDP.
 type Socket struct {
 	objects bpf.SocketObjects
 	links   []link.Link
 	facts   *facts[bpf.SocketFlowKey, bpf.SocketFlowFact]
 	touched uint64
+	// The counter of the UDP sensor, which fills the same facts; nil without one.
+	datagrams *ebpf.Variable
 }
 
 // OpenSocket loads and attaches the sensor. entries bounds the facts between two readings; 0 takes the default.
@@ -105,6 +107,13 @@ func (s *Socket) Exchange() (bool, error) {
 	var touched uint64
 	if err := s.objects.Touched.Get(&touched); err != nil {
 		return false, fmt.Errorf("socket sensor: %w", err)
+	}
+	if s.datagrams != nil {
+		var n uint64
+		if err := s.datagrams.Get(&n); err != nil {
+			return false, fmt.Errorf("udp sensor: %w", err)
+		}
+		touched += n
 	}
 	if touched == s.touched {
 		return false, nil

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/spoor/spoor/agent/kernel"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
@@ -62,7 +63,7 @@ func New(o Options) (*Resolver, error) {
 	r.host = r.instance(0, "/", Owner{Kind: KindHost, Name: o.Node}, time.Time{})
 	r.kernel = r.instance(1, "", Owner{Kind: KindKernel, Name: "kernel"}, time.Time{})
 	if r.mount == "" {
-		if r.mount, err = findMount("/proc/self/mountinfo"); err != nil {
+		if r.mount, err = kernel.CgroupMount(); err != nil {
 			return nil, err
 		}
 	}
@@ -145,22 +146,6 @@ func (r *Resolver) instance(id uint64, path string, o Owner, start time.Time) *s
 	sum.Write(binary.LittleEndian.AppendUint64(nil, id))
 	in.Id = strings.ToLower(base32.StdEncoding.EncodeToString(sum.Sum(nil)[:10]))
 	return in
-}
-
-// findMount returns where the cgroup v2 hierarchy is mounted, or "" on a host that has none.
-func findMount(mountinfo string) (string, error) {
-	b, err := os.ReadFile(mountinfo)
-	if err != nil {
-		return "", fmt.Errorf("find the cgroup mount: %w", err)
-	}
-	for line := range strings.Lines(string(b)) {
-		before, after, ok := strings.Cut(line, " - ")
-		fields := strings.Fields(before)
-		if ok && len(fields) > 4 && strings.HasPrefix(after, "cgroup2 ") {
-			return fields[4], nil
-		}
-	}
-	return "", nil
 }
 
 // v2Path returns the path of a process's cgroup in the v2 hierarchy (cgroups(7), line "0::").
