@@ -255,7 +255,7 @@ func reaches(t *testing.T, who string, selector *metav1.LabelSelector, port ints
 
 func TestLeastPrivilege(t *testing.T) {
 	allowed := map[string][]corev1.Capability{
-		"spoor-agent":     {"BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH"},
+		"spoor-agent":     {"BPF", "PERFMON", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"},
 		"spoor-collector": nil,
 	}
 	for _, p := range pods(built(t)) {
