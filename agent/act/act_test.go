@@ -18,6 +18,10 @@ import (
 
 func TestMain(m *testing.M) {
 	Main()
+	// Under the race detector every process would sleep for a second before it ends.
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 
