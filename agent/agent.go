@@ -157,7 +157,7 @@ func (a *Agent) openUDP() error {
 	if err != nil {
 		return err
 	}
-	a.coverage = baseCoverage()
+	a.coverage = baseCoverage(a.socket.Walks())
 	udp := &spoorv1.Coverage{Sensor: "udp", Tier: "base", Reason: "sees peers of datagrams, not their bytes; of a connected socket " +
 		"only that it got an answer, or was asked for its peer"}
 	a.coverage = append(a.coverage, udp)

@@ -13,6 +13,7 @@
  * it reads. The ring only carries names.
  */
 #include "spoor.h"
+#include "compat.h"
 #include "path.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -255,13 +256,12 @@ static __noinline int record_write(struct inode *inode, __u32 flags)
 SEC("tp_btf/writeback_mark_inode_dirty")
 int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	__u64 jiffy = bpf_jiffies64();
 	__u32 slot = ((__u64)inode >> 7) & (RECENT - 1);
-	__u32 tgid = task->tgid, exec_count = task->self_exec_id;
-	__u32 flags = 0;
+	__u32 tgid, exec_count, task_flags, flags = 0;
 	struct recent *r;
 
+	current_image(&tgid, &exec_count, &task_flags);
 	if (dirty & (I_DIRTY_PAGES | I_DIRTY_DATASYNC))
 		flags = FILE_DATA;
 	r = bpf_map_lookup_elem(&recent, &slot);
@@ -273,7 +273,7 @@ int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 
 	if ((inode->i_mode & S_IFMT) != S_IFREG || inode->i_sb->s_flags & SB_KERNMOUNT)
 		return 0;
-	if (task->flags & PF_WQ_WORKER) {
+	if (task_flags & PF_WQ_WORKER) {
 		count_loss(&losses, FILE_SKIPPED_WRITEBACK);
 		return 0;
 	}

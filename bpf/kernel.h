@@ -285,6 +285,12 @@ struct socket {
 	struct sock *sk;
 } KERNEL_TYPE;
 
+/* include/uapi/linux/bpf.h: to ask whether the running kernel has a helper */
+enum bpf_func_id {
+	BPF_FUNC_get_current_task_btf = 158,
+	BPF_FUNC_sock_from_file = 162,
+};
+
 struct tcp_sock {
 	__u64 bytes_sent;
 	__u64 bytes_retrans;

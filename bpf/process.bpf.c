@@ -124,7 +124,7 @@ static __always_inline void fill(struct process_record *r, struct task_struct *t
 	who_is(task, &r->who);
 	who_is(BPF_CORE_READ(task, real_parent), &r->parent);
 	r->cgroup_id = cgroup_of(task);
-	r->cap_effective = BPF_CORE_READ(cred, cap_effective.val);
+	BPF_CORE_READ_INTO(&r->cap_effective, cred, cap_effective);
 	r->uid = BPF_CORE_READ(cred, uid.val);
 	r->gid = BPF_CORE_READ(cred, gid.val);
 	/* An exiting task may have given its namespaces back: the reads of NULL then leave zeros. */

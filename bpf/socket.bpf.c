@@ -12,7 +12,7 @@
  * storage. An accepted socket inherits that from its listener (BPF_F_CLONE), so the states that come later, in softirq,
  * know whose they are without a hook on accept. One fact sums up all connections between a process and a peer.
  */
-#include "spoor.h"
+#include "compat.h"
 #include "flow.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -56,15 +56,28 @@ struct {
 	__type(value, struct owner);
 } owners SEC(".maps");
 
+/*
+ * The same by the socket's address, for kernels without the storage. Deleted when the socket closes; a socket that finds
+ * no room is counted.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct owner);
+} old_owners SEC(".maps");
+
 struct listening {
 	__u32 net_ns;
 	__u32 port;
 };
 
 /*
- * Who listens since before the agent: tells an accepted connection from one that was made, and whose it is where the
- * listener's own storage cannot be reached (the TCP socket behind an MPTCP one, which Go's listeners are by default,
- * has no descriptor). Filled once, by socket_adopt; nobody deletes. One that finds no room is counted.
+ * Who listens: tells an accepted connection from one that was made, and whose it is where the listener's own storage
+ * cannot be reached (the TCP socket behind an older MPTCP one, which Go's listeners are by default, has no descriptor;
+ * kernels without storage). Deleted when the listener closes, of those that the tracepoint saw begin. One that finds no
+ * room is counted.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -107,22 +120,71 @@ static __noinline int record(struct sock *sk, struct owner *owner, struct change
 	return 0;
 }
 
+static __always_inline struct owner *owner_of(struct sock *sk)
+{
+	__u64 address = (__u64)sk;
+
+	if (HAVE_SOCKET_STORAGE)
+		return bpf_sk_storage_get(&owners, sk, NULL, 0);
+	return bpf_map_lookup_elem(&old_owners, &address);
+}
+
+/* Gives the socket an owner, in place of one that it had for an earlier connection. */
+static __always_inline struct owner *give(struct sock *sk, struct owner *owner)
+{
+	__u64 address = (__u64)sk;
+	struct owner *given;
+
+	if (HAVE_SOCKET_STORAGE) {
+		given = bpf_sk_storage_get(&owners, sk, owner, BPF_SK_STORAGE_GET_F_CREATE);
+		if (given)
+			*given = *owner;
+	} else {
+		bpf_map_update_elem(&old_owners, &address, owner, BPF_ANY);
+		given = bpf_map_lookup_elem(&old_owners, &address);
+	}
+	if (!given)
+		count_loss(&losses, SOCKET_LOST_OWNER);
+	return given;
+}
+
+static __always_inline void listening_on(struct sock *sk, __u16 port, struct listening *l)
+{
+	l->net_ns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	l->port = port;
+}
+
 static __always_inline void begin(struct sock *sk, __u32 role)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct owner *owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct owner owner = {};
+	struct listening l;
 
-	if (!owner) {
-		count_loss(&losses, SOCKET_LOST_OWNER);
+	who_is(task, &owner.who);
+	owner.cgroup_id = cgroup_of(task);
+	owner.role = role;
+	owner.port = role == FLOW_LISTEN ? sk->__sk_common.skc_num : bpf_ntohs(sk->__sk_common.skc_dport);
+	give(sk, &owner);
+	if (role != FLOW_LISTEN || HAVE_SOCKET_STORAGE) /* which the accepted sockets inherit */
 		return;
+	listening_on(sk, owner.port, &l);
+	if (bpf_map_update_elem(&listeners, &l, &owner, BPF_ANY))
+		count_loss(&losses, SOCKET_LOST_LISTENER);
+}
+
+/* The socket is closed: without storage, what was kept of it has to be deleted. */
+static __always_inline void end_of(struct sock *sk, struct owner *owner)
+{
+	__u64 address = (__u64)sk;
+	struct listening l;
+
+	if (HAVE_SOCKET_STORAGE)
+		return;
+	if (owner->role == FLOW_LISTEN) {
+		listening_on(sk, owner->port, &l);
+		bpf_map_delete_elem(&listeners, &l);
 	}
-	who_is(task, &owner->who);
-	owner->cgroup_id = cgroup_of(task);
-	owner->role = role;
-	owner->port = role == FLOW_LISTEN ? sk->__sk_common.skc_num : bpf_ntohs(sk->__sk_common.skc_dport);
-	owner->client = 0; /* not known before the connection is */
-	owner->sent = 0;
-	owner->received = 0;
+	bpf_map_delete_elem(&old_owners, &address);
 }
 
 /* What went over the connection since it was last asked. */
@@ -158,15 +220,16 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int new)
 	else if (new != TCP_ESTABLISHED && new != TCP_CLOSE)
 		return 0;
 
-	owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
+	owner = owner_of(sk);
 	if (!owner && new == TCP_ESTABLISHED) {
-		struct listening l = {};
+		struct listening l;
 
-		l.net_ns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-		l.port = sk->__sk_common.skc_num;
+		listening_on(sk, sk->__sk_common.skc_num, &l);
 		owner = bpf_map_lookup_elem(&listeners, &l);
-		if (owner)
-			owner = bpf_sk_storage_get(&owners, sk, owner, BPF_SK_STORAGE_GET_F_CREATE);
+		if (owner) {
+			copy = *owner;
+			owner = give(sk, &copy);
+		}
 	}
 	if (!owner) {
 		/* Bound but never connected sockets are born and closed in CLOSE: not a connection. */
@@ -206,6 +269,8 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int new)
 		}
 		count_bytes(sk, owner, &c);
 	}
+	if (new == TCP_CLOSE)
+		end_of(sk, &copy);
 	return record(sk, &copy, &c);
 }
 
@@ -217,7 +282,7 @@ int socket_adopt(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
-	struct listening l = {};
+	struct listening l;
 	struct change c = {};
 	struct socket *socket;
 	struct owner fresh = {};
@@ -237,8 +302,7 @@ int socket_adopt(struct bpf_iter__task_file *ctx)
 	state = sk->__sk_common.skc_state;
 	if (adopting == 1 ? state != TCP_LISTEN : state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT)
 		return 0;
-	l.net_ns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	l.port = sk->__sk_common.skc_num;
+	listening_on(sk, sk->__sk_common.skc_num, &l);
 	who_is(task, &fresh.who);
 	fresh.cgroup_id = cgroup_of(task);
 	fresh.port = l.port;
@@ -258,8 +322,7 @@ int socket_adopt(struct bpf_iter__task_file *ctx)
 	if (sk->sk_protocol == IPPROTO_TCP) {
 		if (bpf_sk_storage_get(&owners, sk, NULL, 0)) /* the tracepoint, or another descriptor, was first */
 			return 0;
-		if (!bpf_sk_storage_get(&owners, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE))
-			count_loss(&losses, SOCKET_LOST_OWNER);
+		give(sk, &fresh);
 	}
 	record(sk, &fresh, &c);
 	return 0;

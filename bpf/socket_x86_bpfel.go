@@ -69,6 +69,7 @@ const (
 	SocketMapFacts          = "facts"
 	SocketMapListeners      = "listeners"
 	SocketMapLosses         = "losses"
+	SocketMapOldOwners      = "old_owners"
 	SocketMapOwners         = "owners"
 	SocketProgSocketAdopt   = "socket_adopt"
 	SocketProgSocketBytes   = "socket_bytes"
@@ -133,6 +134,7 @@ type SocketMapSpecs struct {
 	Facts     *ebpf.MapSpec `ebpf:"facts"`
 	Listeners *ebpf.MapSpec `ebpf:"listeners"`
 	Losses    *ebpf.MapSpec `ebpf:"losses"`
+	OldOwners *ebpf.MapSpec `ebpf:"old_owners"`
 	Owners    *ebpf.MapSpec `ebpf:"owners"`
 }
 
@@ -169,6 +171,7 @@ type SocketMaps struct {
 	Facts     *ebpf.Map `ebpf:"facts"`
 	Listeners *ebpf.Map `ebpf:"listeners"`
 	Losses    *ebpf.Map `ebpf:"losses"`
+	OldOwners *ebpf.Map `ebpf:"old_owners"`
 	Owners    *ebpf.Map `ebpf:"owners"`
 }
 
@@ -177,6 +180,7 @@ func (m *SocketMaps) Close() error {
 		m.Facts,
 		m.Listeners,
 		m.Losses,
+		m.OldOwners,
 		m.Owners,
 	)
 }

@@ -51,12 +51,21 @@ var socketLosses = []lossReason{{name: "map_full"}, {name: "storage_memory"}, {n
 
 // Socket observes TCP, and holds the facts of UDP.
 type Socket struct {
-	objects bpf.SocketObjects
+	objects socketObjects
+	// Loaded on kernels that have socket storage for tracing programs (5.11); nil on others.
+	walks   *bpf.SocketPrograms
 	links   []link.Link
 	facts   *facts[bpf.SocketFlowKey, bpf.SocketFlowFact]
 	touched uint64
 	// The counter of the UDP sensor, which fills the same facts; nil without one.
 	datagrams *ebpf.Variable
+}
+
+// socketObjects is what every kernel can load.
+type socketObjects struct {
+	bpf.SocketMaps
+	bpf.SocketVariables
+	State *ebpf.Program `ebpf:"socket_state"`
 }
 
 // OpenSocket loads and attaches the sensor. entries bounds the facts between two readings; 0 takes the default.
@@ -66,14 +75,25 @@ func OpenSocket(entries uint32) (*Socket, error) {
 		return nil, fmt.Errorf("socket sensor: %w", err)
 	}
 	s := &Socket{}
-	if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
+	storage, err := hasHelper("sock_from_file")
+	if err != nil {
+		return nil, fmt.Errorf("socket sensor: %w", err)
+	}
+	if storage {
+		var all bpf.SocketObjects
+		if err := spec.LoadAndAssign(&all, nil); err != nil {
+			return nil, explain("socket", err)
+		}
+		s.objects = socketObjects{all.SocketMaps, all.SocketVariables, all.SocketState}
+		s.walks = &all.SocketPrograms
+	} else if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
 		return nil, explain("socket", err)
 	}
 	s.facts, err = newFacts[bpf.SocketFlowKey, bpf.SocketFlowFact](s.objects.Facts, spec.Maps[bpf.SocketMapFacts], entries)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
 	}
-	if s.links, err = attach(s.objects.SocketState); err != nil {
+	if s.links, err = attach(s.objects.State); err != nil {
 		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
 	}
 	return s, nil
@@ -82,12 +102,15 @@ func OpenSocket(entries uint32) (*Socket, error) {
 // Adopt gives every TCP socket that is older than the sensor to the first process that has it open. The next Read tells
 // of them: of listeners as opened, of connections with nothing opened or closed.
 func (s *Socket) Adopt() error {
+	if s.walks == nil {
+		return nil
+	}
 	// A connection is an accepted one when something listens on its port: listeners first.
 	for _, walk := range []uint32{1, 2} {
 		if err := s.objects.Adopting.Set(walk); err != nil {
 			return fmt.Errorf("adopt sockets: %w", err)
 		}
-		if err := iterate(s.objects.SocketAdopt, nil, silent); err != nil {
+		if err := iterate(s.walks.SocketAdopt, nil, silent); err != nil {
 			return fmt.Errorf("adopt sockets: %w", err)
 		}
 	}
@@ -96,7 +119,10 @@ func (s *Socket) Adopt() error {
 
 // CountBytes adds what went over the connections that live on to their facts.
 func (s *Socket) CountBytes() error {
-	if err := iterate(s.objects.SocketBytes, s.objects.Owners, silent); err != nil {
+	if s.walks == nil {
+		return nil
+	}
+	if err := iterate(s.walks.SocketBytes, s.objects.Owners, silent); err != nil {
 		return fmt.Errorf("count the bytes of live connections: %w", err)
 	}
 	return nil
@@ -153,7 +179,7 @@ func clientPorts(sample []uint32) []uint16 {
 func (s *Socket) Losses() ([]Loss, error) { return readLosses(s.objects.Losses, socketLosses) }
 
 // Programs returns what is loaded, for measuring.
-func (s *Socket) Programs() []*ebpf.Program { return []*ebpf.Program{s.objects.SocketState} }
+func (s *Socket) Programs() []*ebpf.Program { return []*ebpf.Program{s.objects.State} }
 
 // Close detaches and unloads.
 func (s *Socket) Close() error {
@@ -161,5 +187,11 @@ func (s *Socket) Close() error {
 	if s.facts != nil {
 		errs = append(errs, s.facts.close())
 	}
-	return errors.Join(append(errs, s.objects.Close())...)
+	if s.walks != nil { // State among them
+		errs = append(errs, s.walks.SocketAdopt.Close(), s.walks.SocketBytes.Close())
+	}
+	return errors.Join(append(errs, s.objects.State.Close(), s.objects.SocketMaps.Close())...)
 }
+
+// Walks reports whether the kernel lets the sensor adopt older sockets and read the bytes of live ones.
+func (s *Socket) Walks() bool { return s.walks != nil }

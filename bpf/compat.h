@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What kernels before 5.11 lack, asked of the running kernel when the programs are loaded: the verifier leaves the branch
+ * that is not taken unread.
+ */
+#ifndef SPOOR_COMPAT_H
+#define SPOOR_COMPAT_H
+
+#include "spoor.h"
+
+/* Socket storage in tracing programs and bpf_sock_from_file() came with 5.11 (8e4597c627fb, 4f19cab76136). */
+#define HAVE_SOCKET_STORAGE bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_sock_from_file)
+
+/* The two numbers that tell a task's image apart on a hot path: plain loads since 5.11 (3ca1032ab7ab). */
+static __always_inline void current_image(__u32 *tgid, __u32 *exec_count, __u32 *flags)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf)) {
+		struct task_struct *task = bpf_get_current_task_btf();
+
+		*tgid = task->tgid;
+		*exec_count = task->self_exec_id;
+		*flags = task->flags;
+	} else {
+		struct task_struct *task = (void *)bpf_get_current_task();
+
+		*tgid = BPF_CORE_READ(task, tgid);
+		*exec_count = BPF_CORE_READ(task, self_exec_id);
+		*flags = BPF_CORE_READ(task, flags);
+	}
+}
+
+#endif
