@@ -113,6 +113,8 @@ verify-api: ## Lint the protobuf files, and compare with what was published
 verify-lint: ## Go formatting and linters, as .golangci.yml names them
 	@$(STAGE) "Go formatting" $(TOOL) golangci-lint fmt --diff
 	@$(STAGE) "Go linters" $(TOOL) golangci-lint run
+	@for module in tools/licences tools/manifests; do \
+		$(STAGE) "Go linters, $$module" env -C $$module $(GO) tool -modfile=../go.mod golangci-lint run; done
 
 .PHONY: verify-licences
 verify-licences: ## Every dependency has a permissive licence

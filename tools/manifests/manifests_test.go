@@ -64,7 +64,7 @@ func decode(document []byte) (metav1.Object, error) {
 func documents(t *testing.T, data []byte) []metav1.Object {
 	t.Helper()
 	var objects []metav1.Object
-	for _, document := range bytes.Split(data, []byte("\n---\n")) {
+	for document := range bytes.SplitSeq(data, []byte("\n---\n")) {
 		object, err := decode(document)
 		if err != nil {
 			t.Errorf("%v\nin\n%s", err, document)
