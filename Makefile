@@ -21,6 +21,7 @@ SUDO = $(if $(filter-out 0,$(shell id -u)),sudo)
 # What needs the machine, as root, is below test/; all other packages are unit tests.
 UNIT = $$($(GO) list ./... | grep -v '^github.com/spoor/spoor/test\(/\|$$\)')
 FUZZTIME ?= 5s
+KERNELS ?= 5.10 6.1 6.12
 DATA ?= build/data
 
 ##@ Use
@@ -50,7 +51,7 @@ image: build ## Build container images, one for each binary, as build/image/*.ta
 .PHONY: test
 test: ## Everything that must pass; needs root for the parts that load eBPF programs
 	@$(STAGE) --begin
-	@$(STAGE) packages tools/deps test generate verify image kernels
+	@$(STAGE) packages tools/deps test generate verify image
 	@$(STAGE) build $(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory verify image-test fuzz
 	@$(STAGE) "unit tests" $(MAKE) --no-print-directory unit
@@ -65,9 +66,16 @@ unit: ## Unit tests, with the race detector
 	@CGO_ENABLED=1 $(GO) test -race -shuffle=on -count=1 -timeout=10m $(UNIT) 2>&1 | tee build/unit.log
 
 .PHONY: integration
-integration: build ## Tests of the real thing on this machine's kernel, as root
+integration: build ## Tests of the real thing, as root, on this machine's kernel or, where it refuses, in a virtual machine
 	@mkdir -p build
-	@$(GO) test -count=1 -timeout=15m $(if $(SUDO),-exec '$(SUDO) -E') ./test/... 2>&1 | tee build/integration.log
+	@tools/integration 2>&1 | tee build/integration.log
+
+.PHONY: test-kernels
+test-kernels: build ## The integration tests on Debian's kernels 5.10, 6.1 and 6.12, in virtual machines
+	@test/kernels/deps
+	@test/kernels/fetch $(KERNELS)
+	@for kernel in $(KERNELS); do $(STAGE) "kernel $$kernel" \
+		env CGO_ENABLED=0 $(GO) test -count=1 -timeout=60m -exec "$$PWD/test/kernels/exec $$kernel" ./test/...; done
 
 .PHONY: fuzz
 fuzz: ## Every fuzzer for FUZZTIME (5s)
@@ -140,7 +148,7 @@ format: ## Format C and Go
 
 .PHONY: deps
 deps: ## Install everything that any target needs, from the distribution's packages
-	@tools/deps test generate verify image kernels
+	@tools/deps test generate verify image
 
 .PHONY: clean
 clean: ## Remove what was built; keeps the data of `make run`
