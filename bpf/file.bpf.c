@@ -22,9 +22,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define S_IFMT 00170000
 #define S_IFREG 0100000
 
-/* include/linux/fs.h; stable, as tracepoints print them */
-#define I_DIRTY_DATASYNC (1 << 1)
-#define I_DIRTY_PAGES (1 << 2)
+/* include/linux/fs.h since 6.13: the top bit of i_ctime_nsec says that somebody has asked for the time */
+#define I_CTIME_QUERIED (1U << 31)
 
 /* include/linux/fs.h: a mount that only the kernel uses (memfd, SysV shm) */
 #define SB_KERNMOUNT (1 << 22)
@@ -50,6 +49,7 @@ ASSERT_SIZE(struct file_key, 32);
 #define FILE_DATA (1 << 0) /* pages or size changed */
 #define FILE_UNCERTAIN (1 << 1) /* nothing seen but times that a read may have moved, too */
 #define FILE_CUT (1 << 2) /* in names: the path lacks its beginning */
+#define FILE_NAMELESS (1 << 3) /* had no name yet: a new inode is dirty before it is linked */
 
 struct file_fact {
 	__u64 first; /* ns since boot */
@@ -132,6 +132,7 @@ struct recent {
 	__u32 exec_count;
 	__u32 window;
 	__u32 flags;
+	__u64 size; /* the agent reads it: a fact's size is that of the jiffy's first change */
 };
 
 /* Direct-mapped by the inode's address; an entry is overwritten by the next that falls on it, which only costs time. */
@@ -168,14 +169,28 @@ static __always_inline __u64 ctime_of(struct inode *inode)
 	struct inode___timespec *old = (void *)inode;
 
 	if (bpf_core_field_exists(inode->i_ctime_sec))
-		return TIME_NS(BPF_CORE_READ(inode, i_ctime_sec), BPF_CORE_READ(inode, i_ctime_nsec));
+		return TIME_NS(BPF_CORE_READ(inode, i_ctime_sec), BPF_CORE_READ(inode, i_ctime_nsec) & ~I_CTIME_QUERIED);
 	if (bpf_core_field_exists(old->__i_ctime))
 		return TIME_NS(BPF_CORE_READ(old, __i_ctime.tv_sec), BPF_CORE_READ(old, __i_ctime.tv_nsec));
 	return TIME_NS(BPF_CORE_READ(old, i_ctime.tv_sec), BPF_CORE_READ(old, i_ctime.tv_nsec));
 }
 
-/* Sends the path of inode within its file system: user space knows where that is mounted. */
-static __noinline void send_name(struct inode *inode, const struct file_key *key)
+/* The flags of the hook that say that pages or the size changed; see kernel.h. */
+static __always_inline int data_flags(void)
+{
+	if (bpf_core_enum_value_exists(enum inode_state_flags_t, I_DIRTY_PAGES))
+		return bpf_core_enum_value(enum inode_state_flags_t, I_DIRTY_PAGES) |
+		       bpf_core_enum_value(enum inode_state_flags_t, I_DIRTY_DATASYNC);
+	if (bpf_core_enum_value_exists(enum inode_state_bits, __I_NEW))
+		return 1 << 5 | 1 << 6;
+	return 1 << 1 | 1 << 2;
+}
+
+/*
+ * Sends the path of inode within its file system: user space knows where that is mounted. False when the inode has no
+ * name: it is new and not linked yet, or will never be, as with O_TMPFILE.
+ */
+static __noinline bool send_name(struct inode *inode, const struct file_key *key)
 {
 	struct hlist_node *alias = BPF_CORE_READ(inode, i_dentry.first);
 	struct name_scratch *s;
@@ -183,24 +198,25 @@ static __noinline void send_name(struct inode *inode, const struct file_key *key
 	__u32 zero = 0, used;
 
 	s = bpf_map_lookup_elem(&name_scratch, &zero);
+	if (!alias)
+		return false;
 	if (!s || !key) /* cannot be: an array of one */
-		return;
+		return true;
 	s->name.inode = key->inode;
 	s->name.dev = key->dev;
 	s->name.generation = key->generation;
 	s->name.flags = 0;
 	s->text.used = 0;
-	if (alias) { /* none: an open file without a name, as O_TMPFILE makes; sent as an empty path */
-		dentry = (void *)alias - bpf_core_field_offset(struct dentry, d_u.d_alias);
-		if (!append_path(&s->text, dentry, NULL))
-			s->name.flags |= FILE_CUT;
-	}
+	dentry = (void *)alias - bpf_core_field_offset(struct dentry, d_u.d_alias);
+	if (!append_path(&s->text, dentry, NULL))
+		s->name.flags |= FILE_CUT;
 	used = s->text.used;
 	s->name.bytes = used;
 	if (used > TEXT_BYTES) /* cannot be: one path; says so to the verifier */
-		return;
+		return true;
 	if (bpf_ringbuf_output(&name_ring, s, offsetof(struct name_scratch, text.bytes) + used, BPF_RB_NO_WAKEUP))
 		count_loss(&losses, FILE_LOST_NAME);
+	return true;
 }
 
 /* The rest of the hook, once a jiffy for each process and inode. */
@@ -231,19 +247,19 @@ static __noinline int record_write(struct inode *inode, __u32 flags)
 		fresh.size_after = fresh.size_before;
 		fresh.cgroup_id = cgroup_of(task);
 		fresh.changes = 1;
-		fresh.flags = flags;
+		fresh.flags = flags | (send_name(inode, &key) ? 0 : FILE_NAMELESS);
 		fresh.mnt_ns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
 		fresh.links = BPF_CORE_READ(inode, i_nlink);
-		if (!bpf_map_update_elem(map, &key, &fresh, BPF_NOEXIST)) {
-			send_name(inode, &key);
+		if (!bpf_map_update_elem(map, &key, &fresh, BPF_NOEXIST))
 			return 0;
-		}
 		fact = bpf_map_lookup_elem(map, &key);
 		if (!fact) { /* full; had another CPU been first, it were there now */
 			count_loss(&losses, FILE_LOST_FACT);
 			return 0;
 		}
 	}
+	if (fact->flags & FILE_NAMELESS && send_name(inode, &key))
+		fact->flags &= ~FILE_NAMELESS;
 	fact->last = bpf_ktime_get_boot_ns();
 	fact->size_after = BPF_CORE_READ(inode, i_size);
 	fact->links = BPF_CORE_READ(inode, i_nlink);
@@ -262,14 +278,16 @@ int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 	struct recent *r;
 
 	current_image(&tgid, &exec_count, &task_flags);
-	if (dirty & (I_DIRTY_PAGES | I_DIRTY_DATASYNC))
+	if (dirty & data_flags())
 		flags = FILE_DATA;
 	r = bpf_map_lookup_elem(&recent, &slot);
 	if (!r) /* cannot be: slot is in range */
 		return 0;
 	if (r->jiffy == jiffy && r->inode == (__u64)inode && r->number == inode->i_ino && r->tgid == tgid &&
-	    r->exec_count == exec_count && r->window == window && (r->flags & flags) == flags)
+	    r->exec_count == exec_count && r->window == window && (r->flags & flags) == flags) {
+		r->size = inode->i_size;
 		return 0;
+	}
 
 	if ((inode->i_mode & S_IFMT) != S_IFREG || inode->i_sb->s_flags & SB_KERNMOUNT)
 		return 0;
@@ -295,5 +313,6 @@ int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 	r->exec_count = exec_count;
 	r->window = window;
 	r->flags |= flags;
+	r->size = inode->i_size;
 	return record_write(inode, flags);
 }

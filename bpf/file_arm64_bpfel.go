@@ -63,6 +63,7 @@ type FileRecent struct {
 	ExecCount uint32
 	Window    uint32
 	Flags     uint32
+	Size      uint64
 }
 
 type FileWho struct {

@@ -64,6 +64,9 @@ static __noinline bool append_path(struct text *t, struct dentry *dentry, struct
 		if (dentry == root || dentry == parent || !parent) {
 			struct mount *above;
 
+			/* A memfd's dentry is its own parent and no root of anything, and has a name all the same. */
+			if (dentry == parent && dentry != root && mount && !i)
+				return append_name(t, BPF_CORE_READ(dentry, d_name.name));
 			if (!mount)
 				return true;
 			above = BPF_CORE_READ(mount, mnt_parent);

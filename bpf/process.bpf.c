@@ -50,6 +50,7 @@ enum {
 #define PROCESS_CWD_CUT (1 << 1)
 #define PROCESS_ARGS_CUT (1 << 2)
 #define PROCESS_KTHREAD (1 << 3)
+#define PROCESS_EXE_UNLINKED (1 << 4)
 
 /* What begins every record but a cgroup's; exec and found carry text behind it: exe, cwd, args. */
 struct process_record {
@@ -176,6 +177,8 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	if (!append_path(&s->text, dentry, mnt))
 		s->record.flags |= PROCESS_EXE_CUT;
 	s->record.exe_bytes = s->text.used;
+	if (!BPF_CORE_READ(dentry, d_hash.pprev)) /* d_unlinked(), include/linux/dcache.h */
+		s->record.flags |= PROCESS_EXE_UNLINKED;
 
 	dentry = BPF_CORE_READ(task, fs, pwd.dentry);
 	mnt = BPF_CORE_READ(task, fs, pwd.mnt);

@@ -24,7 +24,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define TCP_CLOSE_WAIT 8
 #define TCP_LISTEN 10
 
-#define RCV_SHUTDOWN 1
 
 enum {
 	SOCKET_LOST_FACT, /* the map of facts was full */
@@ -194,8 +193,8 @@ static __always_inline void count_bytes(struct sock *sk, struct owner *owner, st
 	__u64 sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
 	__u64 received = BPF_CORE_READ(tp, bytes_received);
 
-	/* The peer's FIN takes one number of the sequence, and is counted there. */
-	if (received && sk->sk_shutdown & RCV_SHUTDOWN)
+	/* The peer's FIN takes one number of the sequence, and is counted there; tcp_fin() leaves SOCK_DONE behind. */
+	if (received && BPF_CORE_READ(sk, __sk_common.skc_flags) & 1UL << bpf_core_enum_value(enum sock_flags, SOCK_DONE))
 		received--;
 	/* Between two reads of a live connection a retransmission may be counted first in one, then in the other. */
 	c->sent = sent > owner->sent ? sent - owner->sent : 0;

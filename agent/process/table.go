@@ -255,7 +255,6 @@ func (t *Table) add(ev *sensor.ProcessEvent, parent *Process) *Process {
 	switch {
 	case parent != nil:
 		p.Proto.ParentExecId = parent.Proto.GetExecId()
-		p.Proto.ParentTgid = parent.Who.Tgid
 	case ev.Parent.Tgid != 0:
 		p.Proto.ParentExecId = t.ExecID(ev.Parent)
 	}

@@ -139,6 +139,10 @@ func (f *File) Read(fn func(*Write)) error {
 	if err := f.readNames(); err != nil {
 		return err
 	}
+	sizes, err := f.readSizes()
+	if err != nil {
+		return err
+	}
 	var w Write
 	return f.facts.drain(func(k *bpf.FileFileKey, v *bpf.FileFileFact) {
 		w = Write{
@@ -148,11 +152,39 @@ func (f *File) Read(fn func(*Write)) error {
 			CgroupID: v.CgroupId, Changes: v.Changes, Links: v.Links, MntNS: v.MntNs,
 			Data: v.Flags&fileData != 0, Uncertain: v.Flags&fileUncertain != 0,
 		}
+		if size, ok := sizes[recentKey{w.Inode.Number, w.Who.Tgid}]; ok {
+			w.SizeAfter = size
+		}
 		if n, ok := f.names.Get(w.Inode); ok {
 			w.Path, w.PathCut = n.path, n.cut
 		}
 		fn(&w)
 	})
+}
+
+type recentKey struct {
+	number uint64
+	tgid   uint32
+}
+
+// readSizes returns the sizes that the last changes of the interval led to, of the files that are still remembered.
+func (f *File) readSizes() (map[recentKey]uint64, error) {
+	sizes := map[recentKey]uint64{}
+	jiffies := map[recentKey]uint64{}
+	var perCPU []bpf.FileRecent
+	for slot := range f.objects.Recent.MaxEntries() {
+		if err := f.objects.Recent.Lookup(slot, &perCPU); err != nil {
+			return nil, fmt.Errorf("read the latest sizes: %w", err)
+		}
+		for _, r := range perCPU {
+			k := recentKey{r.Number, r.Tgid}
+			// A file that was changed on two CPUs has the size of the later jiffy.
+			if r.Window == f.window-1 && r.Jiffy >= jiffies[k] {
+				jiffies[k], sizes[k] = r.Jiffy, r.Size
+			}
+		}
+	}
+	return sizes, nil
 }
 
 func (f *File) readNames() error {

@@ -182,6 +182,9 @@ func decodeProcess(b []byte) (ProcessEvent, error) {
 		return ev, fmt.Errorf("exec record of %d bytes: texts of %d, %d and %d do not fit", len(b), exe, cwd, args)
 	}
 	ev.Exe = joinComponents(text[:exe])
+	if r.Flags&processUnlinked != 0 {
+		ev.Exe += " (deleted)" // as /proc/PID/exe has it
+	}
 	ev.Cwd = joinComponents(text[exe : exe+cwd])
 	ev.Args = splitArgs(text[exe+cwd : exe+cwd+args])
 	ev.ArgsTruncated = r.Flags&processArgsCut != 0
@@ -205,9 +208,10 @@ func decodeCgroup(b []byte) (ProcessEvent, error) {
 
 // Flags of process_record (bpf/process.bpf.c), and the two words that begin its text.
 const (
-	processArgsCut = 1 << 2
-	processKthread = 1 << 3
-	textHead       = 8
+	processArgsCut  = 1 << 2
+	processKthread  = 1 << 3
+	processUnlinked = 1 << 4
+	textHead        = 8
 )
 
 // comm decodes the kernel's fixed-size name; any bytes but NUL.
