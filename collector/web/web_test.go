@@ -4,6 +4,7 @@ package web_test
 
 import (
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,15 +15,13 @@ import (
 	"github.com/spoor/spoor/collector/web"
 )
 
-func get(t *testing.T, method, path string, header http.Header) *http.Response {
+func get(t *testing.T, method, path string, header http.Header) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), method, path, nil)
-	for k, v := range header {
-		r.Header[k] = v
-	}
+	maps.Copy(r.Header, header)
 	w := httptest.NewRecorder()
 	web.Handler().ServeHTTP(w, r)
-	return w.Result()
+	return w
 }
 
 func TestPage(t *testing.T) {
@@ -30,40 +29,40 @@ func TestPage(t *testing.T) {
 		"/": "text/html", "/app.js": "text/javascript", "/style.css": "text/css", "/icon.svg": "image/svg+xml",
 	} {
 		r := get(t, http.MethodGet, path, nil)
-		if r.StatusCode != http.StatusOK {
-			t.Errorf("%s: %s", path, r.Status)
+		if r.Code != http.StatusOK {
+			t.Errorf("%s: %d", path, r.Code)
 		}
-		if got := r.Header.Get("Content-Type"); !strings.HasPrefix(got, contentType) {
+		if got := r.Header().Get("Content-Type"); !strings.HasPrefix(got, contentType) {
 			t.Errorf("%s: Content-Type %q, want %s", path, got, contentType)
 		}
-		csp := r.Header.Get("Content-Security-Policy")
+		csp := r.Header().Get("Content-Security-Policy")
 		if !strings.Contains(csp, "default-src 'self'") || strings.Contains(csp, "unsafe") {
 			t.Errorf("%s: Content-Security-Policy %q", path, csp)
 		}
-		if got := r.Header.Get("X-Content-Type-Options"); got != "nosniff" {
+		if got := r.Header().Get("X-Content-Type-Options"); got != "nosniff" {
 			t.Errorf("%s: X-Content-Type-Options %q", path, got)
 		}
 	}
 }
 
 func TestUnchangedFilesAreNotSentAgain(t *testing.T) {
-	etag := get(t, http.MethodGet, "/app.js", nil).Header.Get("ETag")
-	if r := get(t, http.MethodGet, "/app.js", http.Header{"If-None-Match": {etag}}); r.StatusCode != http.StatusNotModified {
-		t.Errorf("the same ETag gives %s", r.Status)
+	etag := get(t, http.MethodGet, "/app.js", nil).Header().Get("ETag")
+	if r := get(t, http.MethodGet, "/app.js", http.Header{"If-None-Match": {etag}}); r.Code != http.StatusNotModified {
+		t.Errorf("the same ETag gives %d", r.Code)
 	}
 }
 
 func TestOtherRequests(t *testing.T) {
 	for path, want := range map[string]int{"/no.js": 404, "/static/app.js": 404, "/../web.go": 404, "/.": 404} {
-		if r := get(t, http.MethodGet, path, nil); r.StatusCode != want {
-			t.Errorf("GET %s: %s, want %d", path, r.Status, want)
+		if r := get(t, http.MethodGet, path, nil); r.Code != want {
+			t.Errorf("GET %s: %d, want %d", path, r.Code, want)
 		}
 	}
-	if r := get(t, http.MethodPost, "/", nil); r.StatusCode != http.StatusMethodNotAllowed {
-		t.Errorf("POST /: %s", r.Status)
+	if r := get(t, http.MethodPost, "/", nil); r.Code != http.StatusMethodNotAllowed {
+		t.Errorf("POST /: %d", r.Code)
 	}
-	if r := get(t, http.MethodHead, "/", nil); r.StatusCode != http.StatusOK {
-		t.Errorf("HEAD /: %s", r.Status)
+	if r := get(t, http.MethodHead, "/", nil); r.Code != http.StatusOK {
+		t.Errorf("HEAD /: %d", r.Code)
 	}
 }
 

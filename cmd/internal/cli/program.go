@@ -43,11 +43,16 @@ type Program struct {
 	Name        string
 	Description string
 	// Grammar points to a struct with kong tags. Commands have a method Run that may take a context.Context,
-	// which ends at SIGINT or SIGTERM, a *Streams, and what is in Bind.
+	// which ends at SIGINT or SIGTERM, and a *Streams.
 	Grammar any
+	Groups  []Group
+	// Vars stand for ${name} in help texts.
+	Vars    map[string]string
 	Streams Streams
-	Bind    []any
 }
+
+// Group is a heading over commands in the help.
+type Group struct{ Key, Title string }
 
 // exitNow leaves the parser where kong wants to end the process, after printing help for example.
 type exitNow int
@@ -68,6 +73,10 @@ func (p Program) Run(args []string) (code int) {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
+	var groups []kong.Group
+	for _, g := range p.Groups {
+		groups = append(groups, kong.Group{Key: g.Key, Title: g.Title})
+	}
 	parser, err := kong.New(p.Grammar,
 		kong.Name(p.Name),
 		kong.Description(p.Description),
@@ -77,15 +86,20 @@ func (p Program) Run(args []string) (code int) {
 		kong.Configuration(loadConfig, DefaultConfigFile),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(append([]any{&p.Streams}, p.Bind...)...),
+		kong.Bind(&p.Streams),
+		kong.Vars(p.Vars),
+		kong.ExplicitGroups(groups),
 	)
 	if err != nil {
-		return p.fail(BadInput(err, "Correct the file, or remove it: it is optional."))
+		fix := ""
+		if strings.HasPrefix(err.Error(), DefaultConfigFile) {
+			fix = "Correct the file, or remove it: it is optional."
+		}
+		return p.fail(BadInput(err, fix))
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		var f *Failure
-		if !errors.As(err, &f) {
+		if _, ok := errors.AsType[*Failure](err); !ok {
 			err = BadInput(err, p.usageHint(err))
 		}
 		return p.fail(err)
@@ -99,8 +113,7 @@ func (p Program) Run(args []string) (code int) {
 // usageHint names the help page of the command that was meant, as far as the parser understood.
 func (p Program) usageHint(err error) string {
 	name := p.Name
-	var parse *kong.ParseError
-	if errors.As(err, &parse) && parse.Context != nil {
+	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context != nil {
 		if n := parse.Context.Selected(); n != nil {
 			name = n.FullPath()
 		}
@@ -109,12 +122,13 @@ func (p Program) usageHint(err error) string {
 }
 
 func (p Program) fail(err error) int {
-	var code exitCode
-	if errors.As(err, &code) {
+	if code, ok := errors.AsType[exitCode](err); ok {
 		return int(code)
 	}
-	f := &Failure{Code: CodeFailed, Err: err}
-	errors.As(err, &f)
+	f, ok := errors.AsType[*Failure](err)
+	if !ok {
+		f = &Failure{Code: CodeFailed}
+	}
 	fmt.Fprintf(p.Streams.Err, "%s: %s\n", p.Name, harmless(err.Error()))
 	if f.Fix != "" {
 		fmt.Fprintln(p.Streams.Err, harmless(f.Fix))

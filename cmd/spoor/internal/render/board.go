@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
@@ -164,6 +162,11 @@ func (b *Board) Heading(s Style, now time.Time, findings int) string {
 	return line.String()
 }
 
+// Summary says in words what was taken.
+func (b *Board) Summary() string {
+	return plural(b.Events, "event") + " of " + plural(b.Processes, "process") + ", " + b.Losses()
+}
+
 // Losses says what was lost, the most first.
 func (b *Board) Losses() string {
 	if b.Lost == 0 {
@@ -177,7 +180,7 @@ func (b *Board) Losses() string {
 		return cmp.Or(cmp.Compare(b.losses[y], b.losses[x]), strings.Compare(x, y))
 	})
 	for i, reason := range reasons {
-		reasons[i] = humanize.Comma(int64(b.losses[reason])) + " " + reason
+		reasons[i] = grouped(b.losses[reason]) + " " + reason
 	}
 	return plural(b.Lost, "fact") + " lost (" + strings.Join(reasons, ", ") + ")"
 }

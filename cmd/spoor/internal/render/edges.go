@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/dustin/go-humanize"
-
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
@@ -37,8 +35,8 @@ func Edges(w io.Writer, s Style, edges []*spoorv1.Edge) error {
 			text(end(e.GetTo())),
 			text(fmt.Sprint(e.GetTo().GetPort())),
 			text(transport(e.GetTransport())),
-			text(humanize.Comma(int64(e.GetOpened()))),
-			cell{humanize.Comma(int64(failed)), failedHue},
+			text(grouped(e.GetOpened())),
+			cell{grouped(failed), failedHue},
 			text(size(e.GetBytesSent())),
 			text(size(e.GetBytesReceived())),
 			cell{s.second(e.GetFirstSeen()), faint},

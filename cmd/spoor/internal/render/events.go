@@ -65,6 +65,22 @@ func Events(w io.Writer, s Style, events []*spoorv1.Event) error {
 	return t.write(w, s)
 }
 
+// Line tells one event by itself.
+func Line(s Style, ev *spoorv1.Event) string {
+	who := process(ev.GetProcess())
+	if w := WorkloadName(ev.GetInstance().GetWorkload(), ev.GetNode()); w != "-" {
+		who += " of " + w
+	}
+	if ev.GetProcess() == nil {
+		who = Printable(ev.GetNode())
+	}
+	line := s.paint(faint, s.second(ev.GetTime())) + "  " + who + " " + s.paint(kindHue(ev.GetKind()), Sentence(ev))
+	if id := ev.GetProcess().GetExecId(); id != "" {
+		line += s.paint(faint, "  "+ShortID(id))
+	}
+	return line
+}
+
 // EventStream writes events line by line, as they come, in columns whose widths are fixed beforehand.
 type EventStream struct {
 	w      io.Writer

@@ -57,6 +57,15 @@ func Findings(w io.Writer, s Style, findings []*spoorv1.Finding) error {
 	return t.write(w, s)
 }
 
+// FindingLine tells one finding in a line.
+func FindingLine(s Style, f *spoorv1.Finding) string {
+	line := "finding " + Printable(f.GetId()) + "  " + severity(f.GetSeverity()) + "  " + Printable(f.GetRule()) + "  " + Printable(f.GetTitle())
+	if s.Width > 0 {
+		line = cutEnd(line, s.Width)
+	}
+	return s.paint(severityHue(f.GetSeverity()), line)
+}
+
 // Finding writes all that is known about one finding, the evidence last.
 func Finding(w io.Writer, s Style, f *spoorv1.Finding, evidence []*spoorv1.Event) error {
 	var b strings.Builder

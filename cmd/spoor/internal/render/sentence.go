@@ -147,10 +147,10 @@ func flowSentence(node string, f *spoorv1.Flow) string {
 		notes = append(notes, plural(n, "connection"))
 	}
 	if n := f.GetRefused(); n > 0 {
-		notes = append(notes, humanize.Comma(int64(n))+" refused")
+		notes = append(notes, grouped(n)+" refused")
 	}
 	if n := f.GetTimedOut(); n > 0 {
-		notes = append(notes, humanize.Comma(int64(n))+" unanswered")
+		notes = append(notes, grouped(n)+" unanswered")
 	}
 	if n := f.GetBytesSent(); n > 0 {
 		notes = append(notes, size(n)+" sent")
@@ -224,14 +224,23 @@ func storageClass(c spoorv1.StorageClass) string {
 
 func size(n uint64) string { return humanize.IBytes(n) }
 
-func plural[N uint32 | uint64 | int](n N, noun string) string {
+func plural[N int | uint32 | uint64](n N, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
 	if strings.HasSuffix(noun, "s") || strings.HasSuffix(noun, "ch") {
 		noun += "e"
 	}
-	return humanize.Comma(int64(n)) + " " + noun + "s"
+	return grouped(n) + " " + noun + "s"
+}
+
+// grouped writes a number with a comma between thousands.
+func grouped[N int | uint32 | uint64](n N) string {
+	digits := fmt.Sprint(n)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
 }
 
 // Duration is d in at most two units, as people say it: 340ms, 4s, 3m20s, 2h5m, 3d4h.

@@ -94,5 +94,5 @@ func Rate(perSecond float64) string {
 	if perSecond < 10 {
 		return humanize.FtoaWithDigits(perSecond, 1)
 	}
-	return humanize.Comma(int64(perSecond + 0.5))
+	return grouped(int(perSecond + 0.5))
 }

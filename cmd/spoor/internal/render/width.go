@@ -104,10 +104,3 @@ func pad(s string, columns int) string {
 	}
 	return s
 }
-
-func padLeft(s string, columns int) string {
-	if n := columns - width(s); n > 0 {
-		return strings.Repeat(" ", n) + s
-	}
-	return s
-}

@@ -96,8 +96,8 @@ func Duration(s string) (time.Duration, error) {
 		if !found {
 			continue
 		}
-		n, err := strconv.ParseUint(number, 10, 32)
-		if err != nil || n > uint64(longest/unit.length) {
+		n, err := strconv.ParseInt(number, 10, 32)
+		if err != nil || n < 0 || time.Duration(n) > longest/unit.length {
 			return bad()
 		}
 		sum += time.Duration(n) * unit.length

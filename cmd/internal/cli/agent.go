@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/spoor/spoor/agent"
+)
+
+// AgentFlags describe an agent that ships to a collector elsewhere.
+type AgentFlags struct {
+	Collector string        `help:"URL of the collector to ship to." default:"http://127.0.0.1:7070"`
+	Cluster   string        `help:"Name of the Kubernetes cluster that this node belongs to." placeholder:"NAME"`
+	Node      string        `help:"Name of this node; the host name by default." placeholder:"NAME"`
+	Tier      string        `help:"auto takes the best that this kernel has, sensor by sensor; base forces what every supported kernel has." enum:"auto,base" default:"auto"`
+	Interval  time.Duration `help:"How often facts are read from the kernel." default:"500ms"`
+	Queue     int           `help:"Events that may wait for a collector; what comes when it is full is dropped and counted." default:"200000"`
+	Metrics   string        `help:"Serve /metrics and /healthz at this address; nowhere by default." placeholder:"ADDRESS"`
+	LogFlags
+}
+
+// Run watches this host until ctx ends.
+func (f *AgentFlags) Run(ctx context.Context, streams *Streams) error {
+	registry := NewRegistry()
+	a, err := agent.New(agent.Options{
+		CollectorURL: f.Collector,
+		Cluster:      f.Cluster,
+		Node:         f.Node,
+		Tier:         f.Tier,
+		Interval:     f.Interval,
+		QueueRecords: f.Queue,
+		Logger:       f.Logger(streams.Err),
+		Registerer:   registry,
+		Version:      BuildInfo().Version,
+	})
+	if err != nil {
+		return Failed(err, "")
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.Run(ctx) })
+	if f.Metrics != "" {
+		group.Go(func() error { return serveMetrics(ctx, f.Metrics, registry) })
+	}
+	if err := group.Wait(); err != nil {
+		return Failed(err, "")
+	}
+	return nil
+}
+
+// NewRegistry returns a registry that tells about this process itself.
+func NewRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+func serveMetrics(ctx context.Context, address string, gatherer prometheus.Gatherer) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("serve metrics: %w; --metrics takes another address", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve metrics: %w", err)
+	}
+	return nil
+}
