@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+// forgetStep is how many ids one transaction looks at: some tens of milliseconds during which batches wait.
+const forgetStep = 5000
+
+// exitMargin is how much longer a process is kept than its exit: summaries that name it come after it. An event that
+// comes later still is read without its process.
+const exitMargin = 24 * time.Hour
+
+// sweeps remove entities that no event refers to. The row with the highest number always stays, so that its number
+// is not given again: readers keep entities by number.
+//
+// Strings stay, and so do processes whose exit was never seen: what refers to them is not indexed.
+var sweeps = []struct {
+	table, condition string
+	byExit           bool // the condition takes a time
+}{
+	{table: "file", condition: `NOT EXISTS (SELECT 1 FROM event WHERE event.file = file.id)
+		AND NOT EXISTS (SELECT 1 FROM event WHERE event.kind = 4 AND event.other = file.id)`},
+	{table: "peer", condition: "NOT EXISTS (SELECT 1 FROM event WHERE event.peer = peer.id)"},
+	{table: "process", condition: "exit_time < ?", byExit: true},
+	{table: "party", condition: "exec_id <> '' AND NOT EXISTS (SELECT 1 FROM process WHERE process.exec_id = party.exec_id)"},
+	{table: "instance", condition: `NOT EXISTS (SELECT 1 FROM event WHERE event.instance = instance.id)
+		AND id NOT IN (SELECT instance FROM process WHERE instance IS NOT NULL)`},
+}
+
+// Forget implements store.Store. It goes by ids: everything below the first event that is younger than before. What
+// came late, among younger events, goes when its neighbours do.
+func (s *Store) Forget(ctx context.Context, before time.Time) (int, error) {
+	f := forgetter{s: s, ctx: ctx, before: before.UnixNano()}
+	for _, step := range []func() error{f.findBound, f.events, f.rollups, f.entities} {
+		if err := step(); err != nil {
+			if ctx.Err() != nil {
+				break
+			}
+			return f.gone, fmt.Errorf("forget what is older than %s: %w", before.UTC().Format(time.RFC3339), err)
+		}
+	}
+	return f.gone, nil
+}
+
+type forgetter struct {
+	s      *Store
+	ctx    context.Context // of one call of Forget
+	before int64
+	bound  int64 // events below it go
+	gone   int
+}
+
+func (f *forgetter) findBound() error {
+	return f.s.change(f.ctx, func(w *writer) error {
+		bound, found, err := w.find("SELECT min(first) FROM minute WHERE minute >= ? HAVING count(*) > 0", floorDiv(f.before, minuteNanos))
+		if err == nil && !found {
+			bound, _, err = w.find("SELECT value + 1 FROM meta WHERE key = 'last_id'")
+		}
+		f.bound = bound
+		return err
+	})
+}
+
+func (f *forgetter) events() error {
+	for more := true; more; {
+		err := f.s.change(f.ctx, func(w *writer) error {
+			lowest, found, err := w.find("SELECT id FROM event ORDER BY id LIMIT 1")
+			if err != nil || !found || lowest >= f.bound {
+				more = false
+				return err
+			}
+			if err := w.do("DELETE FROM event WHERE id < ?", min(f.bound, lowest+forgetStep)); err != nil {
+				return err
+			}
+			n := w.conn.Changes()
+			f.gone += n
+			return w.do("UPDATE meta SET value = value - ? WHERE key = 'events'", n)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *forgetter) rollups() error {
+	return f.s.change(f.ctx, func(w *writer) error {
+		if err := w.do("DELETE FROM minute WHERE last < ? AND minute < ?", f.bound, floorDiv(f.before, minuteNanos)); err != nil {
+			return err
+		}
+		if err := w.do("DELETE FROM edge_hour WHERE hour < ?", floorDiv(f.before, hourNanos)); err != nil {
+			return err
+		}
+		// Edges between workloads stay: they say since when. Addresses come and go without end.
+		if err := w.do("DELETE FROM edge WHERE (from_workload = 0 OR to_workload = 0) AND id NOT IN (SELECT edge FROM edge_hour) AND id < (SELECT max(id) FROM edge)"); err != nil {
+			return err
+		}
+		if err := w.do("DELETE FROM gap WHERE time < ?", f.before); err != nil {
+			return err
+		}
+		defer w.forgetIDs()
+		return w.do(`DELETE FROM finding WHERE state IN (?, ?) AND state_changed < ?
+			AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.fingerprint = finding.fingerprint)`,
+			int32(spoorv1.FindingState_FINDING_STATE_RESOLVED), int32(spoorv1.FindingState_FINDING_STATE_EXPIRED), f.before)
+	})
+}
+
+// entities looks at all of them, which needs an index look-up each, only when events went.
+func (f *forgetter) entities() error {
+	if f.gone == 0 {
+		return nil
+	}
+	for _, sweep := range sweeps {
+		for from, more := int64(0), true; more; from += forgetStep {
+			err := f.s.change(f.ctx, func(w *writer) error {
+				highest, _, err := w.find("SELECT max(id) FROM " + sweep.table)
+				if err != nil {
+					return err
+				}
+				more = from+forgetStep < highest
+				args := []any{from, min(from+forgetStep, highest-1)}
+				if sweep.byExit {
+					args = append(args, f.before-int64(exitMargin))
+				}
+				if err := w.do("DELETE FROM "+sweep.table+" WHERE id > ? AND id <= ? AND "+sweep.condition, args...); err != nil {
+					return err
+				}
+				if w.conn.Changes() > 0 {
+					w.forgetIDs()
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
