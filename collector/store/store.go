@@ -47,8 +47,6 @@ type Write struct {
 	Named []Named
 	// Findings replace what was stored under the same fingerprint.
 	Findings []FindingChange
-	// Judged is the highest id up to which every event has been judged; 0 leaves it as it is.
-	Judged uint64
 	// Receivers are the outboxes that a finding with Notify is put into.
 	Receivers []string
 }
@@ -100,8 +98,6 @@ type FindingChange struct {
 type Reader interface {
 	// LastID is the highest event id that was ever written.
 	LastID(ctx context.Context) (uint64, error)
-	// Judged is the last Write.Judged.
-	Judged(ctx context.Context) (uint64, error)
 	// Runs returns every run that is known, the latest last for each node.
 	Runs(ctx context.Context) ([]RunStatus, error)
 

@@ -17,22 +17,17 @@ import (
 )
 
 // LastID implements store.Reader.
-func (s *Store) LastID(ctx context.Context) (uint64, error) { return s.meta(ctx, "last_id") }
-
-// Judged implements store.Reader.
-func (s *Store) Judged(ctx context.Context) (uint64, error) { return s.meta(ctx, "judged") }
-
-func (s *Store) meta(ctx context.Context, key string) (v uint64, err error) {
+func (s *Store) LastID(ctx context.Context) (id uint64, err error) {
 	err = s.read(ctx, func(c *sqlite.Conn) error {
 		r := &reader{conn: c, cache: s.cache}
-		n, err := r.integer("SELECT value FROM meta WHERE key = ?", key)
-		v = uint64(n)
+		n, err := r.integer("SELECT value FROM meta WHERE key = 'last_id'")
+		id = uint64(n)
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", key, err)
+		return 0, fmt.Errorf("last event id: %w", err)
 	}
-	return v, nil
+	return id, nil
 }
 
 // Runs implements store.Reader.

@@ -48,11 +48,6 @@ func (w *writer) write(in *store.Write) error {
 			return fmt.Errorf("finding %s: %w", in.Findings[i].Finding.GetId(), err)
 		}
 	}
-	if in.Judged > 0 {
-		if err := w.do("UPDATE meta SET value = ? WHERE key = 'judged'", in.Judged); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

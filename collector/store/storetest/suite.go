@@ -176,21 +176,18 @@ func testAtomic(t *testing.T, open Open) {
 	w := newWorld(2)
 	good, bad := w.batch(0, 10), w.batch(0, 10)
 	bad.Events[9].Time = &timestamppb.Timestamp{Seconds: 1 << 60}
-	if err := s.Write(t.Context(), &store.Write{Batches: []store.Batch{good, bad}, Judged: 5}); err == nil {
+	if err := s.Write(t.Context(), &store.Write{Batches: []store.Batch{good, bad}, Findings: []store.FindingChange{{Finding: finding(1, isOpen)}}}); err == nil {
 		t.Fatal("a time that cannot be kept was taken")
 	}
 	if evs := s.all(store.EventQuery{Limit: 100}); len(evs) != 0 {
 		t.Fatalf("%d events of a write that failed", len(evs))
 	}
-	if judged, err := s.Judged(t.Context()); err != nil || judged != 0 {
-		t.Fatalf("judged is %d (%v) after a write that failed", judged, err)
+	if all, err := s.Findings(t.Context(), store.FindingQuery{}); err != nil || len(all) != 0 {
+		t.Fatalf("%d findings (%v) of a write that failed", len(all), err)
 	}
 	// What the failed write would have made must not be taken for made.
-	s.write(&store.Write{Batches: []store.Batch{good}, Judged: 5})
+	s.write(&store.Write{Batches: []store.Batch{good}})
 	equalEvents(t, "the same batch again", s.all(store.EventQuery{Limit: 100}), good.Events)
-	if judged, err := s.Judged(t.Context()); err != nil || judged != 5 {
-		t.Fatalf("judged is %d (%v), want 5", judged, err)
-	}
 }
 
 func testReopen(t *testing.T, open Open) {

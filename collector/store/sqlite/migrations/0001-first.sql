@@ -260,9 +260,9 @@ CREATE TABLE outbox (
 ) WITHOUT ROWID;
 CREATE INDEX outbox_due ON outbox (receiver, next_attempt);
 
--- last_id: the highest event id ever given; judged: events up to it were judged; events: how many there are.
+-- last_id: the highest event id ever given; events: how many there are.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value INTEGER NOT NULL
 ) WITHOUT ROWID;
-INSERT INTO meta VALUES ('last_id', 0), ('judged', 0), ('events', 0);
+INSERT INTO meta VALUES ('last_id', 0), ('events', 0);
