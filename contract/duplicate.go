@@ -33,17 +33,22 @@ func (i identity) String() string {
 func checkDuplicates(contracts []*Contract, report func(c *Contract, fix, problem string)) {
 	byWorkload, byName := map[identity]*Contract{}, map[string]*Contract{}
 	for _, c := range contracts {
-		if first, ok := byWorkload[c.identity()]; ok {
-			report(c, "keep one of them, or narrow one with namespace or cluster",
-				fmt.Sprintf("a second contract for %s; the first is %s", c.identity(), first.where()))
-		} else {
-			byWorkload[c.identity()] = c
+		// Without these the contract is refused for another reason.
+		if w := c.Spec.Workload; w.Kind != "" && w.Name != "" {
+			if first, ok := byWorkload[c.identity()]; ok {
+				report(c, "keep one of them, or narrow one with namespace or cluster",
+					fmt.Sprintf("a second contract for %s; the first is %s", c.identity(), first.where()))
+			} else {
+				byWorkload[c.identity()] = c
+			}
 		}
-		if first, ok := byName[c.FullName()]; ok {
-			report(c, "give each its own metadata.name",
-				fmt.Sprintf("a second contract with the name %s; the first is %s", c.FullName(), first.where()))
-		} else {
-			byName[c.FullName()] = c
+		if c.Metadata.Name != "" {
+			if first, ok := byName[c.FullName()]; ok {
+				report(c, "give each its own metadata.name",
+					fmt.Sprintf("a second contract with the name %s; the first is %s", c.FullName(), first.where()))
+			} else {
+				byName[c.FullName()] = c
+			}
 		}
 	}
 }

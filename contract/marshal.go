@@ -19,7 +19,7 @@ func Marshal(contracts ...*Contract) ([]byte, error) {
 	var b bytes.Buffer
 	for i, c := range contracts {
 		if err := c.Validate(); err != nil {
-			return nil, fmt.Errorf("marshal contract %s: %w", c.FullName(), err)
+			return nil, fmt.Errorf("marshal contract %q: %w", c.FullName(), err)
 		}
 		if i > 0 {
 			b.WriteString("---\n")

@@ -19,9 +19,12 @@ import (
 
 const (
 	// maxFile bounds a file; a contract of a large service is some 10 KiB.
-	maxFile = 1 << 20
+	maxFile = 512 << 10
 	// maxDepth bounds how deep a document nests, so that no input exhausts the parser's stack. The format needs 4.
 	maxDepth = 16
+	// maxKeys bounds the keys of one document: the parser takes time with the square of their number. It is more than
+	// a contract has whose lists are as long as they may be.
+	maxKeys = 5000
 )
 
 // Parse reads the contracts of one file, which may hold several YAML or JSON documents. The name is only used
@@ -39,7 +42,7 @@ func Parse(file string, data []byte) ([]*Contract, error) {
 	return contracts, nil
 }
 
-// parse returns the contracts of a file that have no problem of their own.
+// parse returns the contracts of a file, also those in which it found problems.
 func parse(found *problems, data []byte) []*Contract {
 	if len(data) > maxFile {
 		found.at(place{}, "split it into several files", "the file has %d bytes, more than %d", len(data), maxFile)
@@ -53,12 +56,9 @@ func parse(found *problems, data []byte) []*Contract {
 	var contracts []*Contract
 	for _, doc := range documents(string(data)) {
 		found.newDocument()
-		before := len(found.all)
 		if c := parseDocument(found, doc); c != nil {
 			c.validate(found)
-			if len(found.all) == before {
-				contracts = append(contracts, c)
-			}
+			contracts = append(contracts, c)
 		}
 	}
 	return contracts
@@ -154,7 +154,7 @@ func parseDocument(found *problems, doc document) *Contract {
 // admit refuses what the format does not use of YAML, and what nests too deep.
 func (d *decoder) admit(tokens token.Tokens) bool {
 	before := len(d.all)
-	depth, entries, line := 0, 0, 0
+	depth, entries, keys, line := 0, 0, 0, 0
 	for i, t := range tokens {
 		if t.Position.Line != line {
 			line, entries = t.Position.Line, 0
@@ -166,6 +166,11 @@ func (d *decoder) admit(tokens token.Tokens) bool {
 			depth--
 		case token.SequenceEntryType:
 			entries++
+		case token.MappingValueType:
+			if keys++; keys > maxKeys {
+				d.at(d.placeOfToken(t), "use wildcards, or write several contracts", "the document has more than %d keys", maxKeys)
+				return false
+			}
 		case token.AliasType:
 			text := "*"
 			if i+1 < len(tokens) && tokens[i+1].Position.Line == t.Position.Line && tokens[i+1].Type == token.StringType {
@@ -191,11 +196,12 @@ func (d *decoder) admit(tokens token.Tokens) bool {
 
 // syntax reports an error of the YAML parser.
 func (d *decoder) syntax(doc document, err error) {
-	pos, message := place{doc.offset + 1, 1}, err.Error()
-	var at yaml.Error
-	if errors.As(err, &at) {
-		message = at.GetMessage()
-		pos = d.placeOfToken(at.GetToken())
+	var pos place
+	var message string
+	if at := yaml.Error(nil); errors.As(err, &at) {
+		pos, message = d.placeOfToken(at.GetToken()), at.GetMessage()
+	} else {
+		pos, message = place{doc.offset + 1, 1}, err.Error()
 	}
 	fix := "check the indentation and the quotes here and in the line before"
 	switch {

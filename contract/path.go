@@ -3,6 +3,7 @@
 package contract
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -99,6 +100,9 @@ func checkPart(whole, part string) (*fault, int) {
 				return faultf(`close it with ], or write \[ for a bracket that is meant literally`, "%q has a [ that nothing closes, or an empty or negated class", whole), 0
 			}
 			for _, r := range class {
+				if r.lo > r.hi {
+					return faultf(fmt.Sprintf("write %c-%c", r.hi, r.lo), "a range in %q ends before it begins", whole), 0
+				}
 				if r.lo <= '/' && '/' <= r.hi {
 					return faultf("leave the slash out of the range", "a class in %q covers the slash", whole), 0
 				}

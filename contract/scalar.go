@@ -45,7 +45,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 			fix = fmt.Sprintf("say which unit: %ss, %[1]sm, %[1]sh or %[1]sd", s)
 		} else if std, err := time.ParseDuration(s); err == nil && std >= time.Second {
 			fix = "write " + Duration(std.Round(time.Second)).String()
-		} else if m := regexp.MustCompile(`^(\d{1,9}) ?([dhms])[a-z]*$`).FindStringSubmatch(strings.ToLower(s)); m != nil {
+		} else if m := regexp.MustCompile(`^(\d{1,9}) ?(d|h|m|s)(?:ays?|rs?|ours?|ins?|inutes?|ecs?|econds?)?$`).FindStringSubmatch(strings.ToLower(s)); m != nil {
 			fix = "write " + m[1] + m[2]
 		}
 		return faultf(fix, "%q is not a duration", s)

@@ -31,7 +31,7 @@ func NewSet(contracts ...*Contract) (*Set, error) {
 	var errs []error
 	for _, c := range contracts {
 		if err := c.Validate(); err != nil {
-			errs = append(errs, fmt.Errorf("contract %s: %w", c.FullName(), err))
+			errs = append(errs, fmt.Errorf("contract %q: %w", c.FullName(), err))
 		}
 	}
 	checkDuplicates(contracts, func(c *Contract, fix, problem string) {

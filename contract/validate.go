@@ -61,6 +61,12 @@ func textOf(v reflect.Value) string {
 
 // validate finds what no single value shows. It adds problems at paths, and the caller knows where those stand.
 func (c *Contract) validate(found *problems) {
+	spec := reflect.ValueOf(c.Spec)
+	for _, f := range fieldsOf(spec.Type()) {
+		if v := spec.Field(f.index); v.Kind() == reflect.Slice && v.Len() > maxEntries {
+			found.path("spec."+f.name, "use wildcards", "spec.%s has %d entries, more than %d", f.name, v.Len(), maxEntries)
+		}
+	}
 	checkRequired(found, reflect.ValueOf(c).Elem(), "")
 	if c.APIVersion != "" && c.APIVersion != APIVersion {
 		found.path("apiVersion", "write "+APIVersion, "the version %q is not known", c.APIVersion)
@@ -89,7 +95,7 @@ func checkRequired(found *problems, v reflect.Value, path string) {
 			_, written := found.places[at]
 			switch {
 			case f.required && value.IsZero() && !written:
-				found.path(at, "add "+f.name+": ...", "%s is missing", at)
+				found.path(at, "add "+f.name+": "+example(v.Field(f.index).Type(), at), "%s is missing", at)
 				continue
 			case f.required && value.IsZero() && value.Kind() != reflect.Struct:
 				found.path(at, "write a value", "%s is empty", at)
@@ -104,6 +110,25 @@ func checkRequired(found *problems, v reflect.Value, path string) {
 			}
 		}
 	}
+}
+
+// example shows what a missing field needs at least.
+func example(t reflect.Type, path string) string {
+	switch {
+	case path == "apiVersion":
+		return APIVersion
+	case path == "kind":
+		return Kind
+	case t.Kind() != reflect.Struct || t == reflect.TypeFor[Ports]():
+		return "..."
+	}
+	var parts []string
+	for _, f := range fieldsOf(t) {
+		if f.required {
+			parts = append(parts, f.name+": "+example(t.Field(f.index).Type, join(path, f.name)))
+		}
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
 }
 
 // Kubernetes' form for names of objects (RFC 1123 subdomain), so that every file can become an object.
@@ -149,8 +174,6 @@ func objectNameFrom(s string) string {
 const maxEntries = 256
 
 func (c *Contract) validatePaths(found *problems) {
-	bound(found, "spec.scratch", len(c.Spec.Scratch))
-	bound(found, "spec.volumes", len(c.Spec.Volumes))
 	usable := func(path string, p PathPattern) bool {
 		return !found.spoilt[path] && p != "" && checkPath(string(p)) == nil
 	}
@@ -180,16 +203,7 @@ func (c *Contract) validatePaths(found *problems) {
 	}
 }
 
-func bound(found *problems, path string, n int) {
-	if n > maxEntries {
-		found.path(path, "use wildcards", "%s has %d entries, more than %d", path, n, maxEntries)
-	}
-}
-
 func (c *Contract) validateFlows(found *problems) {
-	bound(found, "spec.listens", len(c.Spec.Listens))
-	bound(found, "spec.callers", len(c.Spec.Callers))
-	bound(found, "spec.calls", len(c.Spec.Calls))
 	for i, l := range c.Spec.Listens[:min(len(c.Spec.Listens), maxEntries)] {
 		for _, m := range c.Spec.Listens[:i] {
 			if l.Port != (Ports{}) && l.Port.overlaps(m.Port) && l.Transport.orTCP() == m.Transport.orTCP() {

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package contract
+
+import (
+	"reflect"
+	"time"
+
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// Limits says how much a Judge remembers and how often it speaks. Nothing that workloads do makes it remember more;
+// what it gives up is counted in [Stats].
+type Limits struct {
+	// Workloads that were seen lately, with or without a contract.
+	Workloads int
+	// Instances of workloads with a contract.
+	Instances int
+	// Files that are watched for their age, their size and their end: in all, and of one instance.
+	Files, FilesPerInstance int
+	// Things that verdicts are about: in all, and of one rule in one workload. Beyond the latter, verdicts are
+	// about "all others" together.
+	Matters, MattersPerRule int
+	// Flows that wait for the identity of their peer.
+	Held int
+	// Addresses whose DNS names are known.
+	Names int
+	// Processes that are known to run, so that an instance's end is noticed.
+	Processes int
+
+	// A verdict whose matter goes on is repeated at most this often.
+	Repeat time.Duration
+	// How long a flow waits for the identity of its peer.
+	Grace time.Duration
+	// How long a cause must be gone before its verdict is cleared, the first time; doubled at each relapse, up to an hour.
+	ClearAfter time.Duration
+}
+
+// DefaultLimits are the limits of NewJudge: some 100 MiB when every one of them is reached.
+func DefaultLimits() Limits {
+	return Limits{
+		Workloads: 16384, Instances: 8192, Files: 65536, FilesPerInstance: 4096,
+		Matters: 16384, MattersPerRule: 64, Held: 8192, Names: 65536, Processes: 65536,
+		Repeat: 5 * time.Minute, Grace: 10 * time.Second, ClearAfter: 10 * time.Second,
+	}
+}
+
+// Judge compares events with contracts. It is not safe for concurrent use. It keeps events for later evidence, so
+// they must not be changed after they were handed to it.
+type Judge struct {
+	set    *Set
+	limits Limits
+	// The time of the last event or tick, for events that bear none.
+	now time.Time
+	// Verdicts of the running call.
+	out []Verdict
+
+	workloads *recent[workloadKey, *workload]
+	instances *recent[*instance, struct{}]
+	processes *recent[processKey, *instance]
+	matters   *recent[*matter, struct{}]
+	held      *recent[*heldFlow, struct{}]
+	tracked   *recent[*file, struct{}]
+	departed  *recent[fileID, departure]
+	names     *recent[nameKey, []string]
+	named     *recent[string, struct{}] // nodes whose DNS answers are seen
+	schedule  schedule
+	files     map[fileID]*file
+	unjudged  Unjudged
+}
+
+// NewJudge returns a Judge with the default limits. The set may be nil: then there is nothing to judge by.
+func NewJudge(s *Set) *Judge { return NewJudgeWithLimits(s, DefaultLimits()) }
+
+// NewJudgeWithLimits returns a Judge that remembers as much as it is told to.
+func NewJudgeWithLimits(s *Set, limits Limits) *Judge {
+	j := &Judge{set: s, limits: limits, files: map[fileID]*file{}}
+	j.workloads = newRecent(limits.Workloads, func(_ workloadKey, w *workload) { j.forgetWorkload(w) })
+	j.instances = newRecent(limits.Instances, func(i *instance, _ struct{}) { j.forgetInstance(i) })
+	j.processes = newRecent(limits.Processes, func(_ processKey, i *instance) { i.partial = true })
+	j.matters = newRecent(limits.Matters, func(m *matter, _ struct{}) { j.forgetMatter(m) })
+	j.held = newRecent(limits.Held, func(h *heldFlow, _ struct{}) { j.forgetHeld(h) })
+	j.tracked = newRecent(limits.Files, func(f *file, _ struct{}) { j.forgetFile(f) })
+	j.departed = newRecent[fileID, departure](min(limits.Files, 8192), nil)
+	j.names = newRecent[nameKey, []string](limits.Names, nil)
+	j.named = newRecent[string, struct{}](limits.Names, nil)
+	return j
+}
+
+// Observe takes the next event and returns the verdicts that follow from it at once. Events come in the
+// order in which they became known; those of one node may be late and those of several nodes interleaved.
+func (j *Judge) Observe(ev *spoorv1.Event) []Verdict {
+	if ev == nil {
+		return nil
+	}
+	t := j.timeOf(ev)
+	j.learn(ev)
+	w := ev.GetInstance().GetWorkload()
+	if w == nil {
+		j.change(nil, ev, t)
+		return j.take()
+	}
+	wl := j.workload(w)
+	if wl.policy == nil {
+		// Nothing is judged, but its processes may have come out of a workload that is, and it may clean up
+		// behind one.
+		j.follow(nil, ev, t)
+		j.change(nil, ev, t)
+		return j.take()
+	}
+	in := j.instance(wl, ev)
+	j.follow(in, ev, t)
+	switch fact := ev.GetFact().(type) {
+	case *spoorv1.Event_FileWrite:
+		j.write(in, ev, fact.FileWrite, t)
+	case *spoorv1.Event_FileChange:
+		j.change(in, ev, t)
+	case *spoorv1.Event_Flow:
+		j.flow(wl, ev, t)
+	case *spoorv1.Event_Listen:
+		j.listen(in, ev, fact.Listen, t)
+	}
+	return j.take()
+}
+
+// Tick says what time it is and returns the verdicts that only time brings: files that have become too old, flows
+// whose peer stayed unknown, and clearances. Call it every second or so; in a replay, with the events' time.
+func (j *Judge) Tick(now time.Time) []Verdict {
+	j.now = now
+	for {
+		v, ok := j.schedule.due(now)
+		if !ok {
+			return j.take()
+		}
+		v.expire(j)
+	}
+}
+
+// Reload goes over to another set of contracts. What the new contracts allow is cleared, what they forbid shows with
+// the next event; whatever is the same in both stays as it is.
+func (j *Judge) Reload(s *Set) []Verdict {
+	j.set = s
+	for e := j.workloads.ends.next; e != &j.workloads.ends; e = e.next {
+		w := e.value
+		before := w.policy
+		w.policy = s.policy(w.id)
+		switch {
+		case before == nil && w.policy == nil:
+		case before == nil || w.policy == nil:
+			for _, m := range w.matters {
+				j.clear(m, j.now, nil)
+			}
+			j.forgetWorkload(w)
+		case !sameAgreement(before.contract, w.policy.contract):
+			j.reconsider(w)
+		}
+	}
+	return j.take()
+}
+
+// sameAgreement says whether two contracts differ at most in where they stand and in words without meaning.
+func sameAgreement(a, b *Contract) bool {
+	return a.FullName() == b.FullName() && reflect.DeepEqual(a.Spec, b.Spec)
+}
+
+func (j *Judge) take() []Verdict {
+	out := j.out
+	j.out = nil
+	return out
+}
+
+// timeOf is when an event happened, or the last known time for one that does not say.
+func (j *Judge) timeOf(ev *spoorv1.Event) time.Time {
+	j.now = timeOr(ev.GetTime(), j.now)
+	return j.now
+}
+
+func timeOr(t *timestamppb.Timestamp, other time.Time) time.Time {
+	if t == nil || !t.IsValid() {
+		return other
+	}
+	return t.AsTime()
+}
+
+// Stats is what a Judge remembers and what it had to give up.
+type Stats struct {
+	Workloads, Instances, Files, Matters, Held, Names, Processes int
+	// Given up for want of room since the Judge was made. A file that was given up is no longer watched for its
+	// age and its end; a matter that was given up is told anew when it goes on; a held flow that was given up is told
+	// without waiting.
+	EvictedWorkloads, EvictedInstances, EvictedFiles, EvictedMatters, EvictedHeld, EvictedNames, EvictedProcesses uint64
+	Unjudged                                                                                                      Unjudged
+}
+
+// Unjudged counts events that a rule was meant for and could not decide.
+type Unjudged struct {
+	// Writes to files whose storage class is unknown.
+	StorageClass uint64
+	// Writes to files whose path lacks its beginning, where a wide pattern of the contract may cover it.
+	Path uint64
+}
+
+// Stats returns the Judge's counters.
+func (j *Judge) Stats() Stats {
+	return Stats{
+		Workloads: j.workloads.len(), Instances: j.instances.len(), Files: j.tracked.len(), Matters: j.matters.len(),
+		Held: j.held.len(), Names: j.names.len(), Processes: j.processes.len(),
+		EvictedWorkloads: j.workloads.evicted, EvictedInstances: j.instances.evicted, EvictedFiles: j.tracked.evicted,
+		EvictedMatters: j.matters.evicted, EvictedHeld: j.held.evicted, EvictedNames: j.names.evicted,
+		EvictedProcesses: j.processes.evicted, Unjudged: j.unjudged,
+	}
+}

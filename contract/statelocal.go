@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package contract
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+// pseudo are file systems whose files are no storage.
+var pseudo = []string{
+	"proc", "sysfs", "cgroup", "cgroup2", "devpts", "debugfs", "tracefs", "securityfs", "configfs", "bpf", "bpf_fs", "pstore",
+	"efivarfs", "mqueue", "pipefs", "sockfs", "anon_inodefs", "nsfs", "selinuxfs", "binfmt_misc", "fusectl", "hugetlbfs",
+}
+
+// write takes a summary of writes to one file: state.local.
+func (j *Judge) write(in *instance, ev *spoorv1.Event, w *spoorv1.FileWrite, t time.Time) {
+	src := w.GetFile()
+	if src == nil || slices.Contains(pseudo, src.GetFsType()) {
+		return
+	}
+	id, path, truncated := idOf(ev.GetNode(), src), pathOf(src), src.GetPathTruncated()
+	if !truncated && !strings.HasPrefix(path, "/") {
+		// No name in the tree: a memfd, a pipe, a deleted file of old.
+		if src.GetInode() == 0 || path != "" {
+			return
+		}
+		truncated = true
+	}
+	if src.GetUnlinked() {
+		j.each(id, func(f *file) { j.gone(f, t, ev) })
+		return
+	}
+	f, known := in.files.get(id)
+	if !known {
+		if gone, ok := j.departed.get(id); ok {
+			switch {
+			case timeOr(w.GetFirst(), t).After(gone.at):
+				j.departed.remove(id) // a new life of the inode
+			case gone.to == "":
+				return
+			default:
+				path, truncated = gone.to, truncated && !strings.HasPrefix(gone.to, "/")
+			}
+		}
+		if !w.GetData() && w.GetSizeBefore() == w.GetSizeAfter() {
+			return // times, mode or owner alone
+		}
+		if !j.watched(in, path, truncated, src) {
+			return
+		}
+		first := timeOr(w.GetFirst(), t)
+		if first.After(t) {
+			first = t
+		}
+		f = j.track(in, id, path, truncated, src.GetStorageClass(), first)
+	} else {
+		j.tracked.get(f)
+	}
+	f.wrote = ev
+	j.resize(f, min(w.GetSizeAfter(), maxSize), t, ev)
+	if known && len(f.names) == 1 && f.names[0] != path && !truncated {
+		// Its new name was not reported, or is yet to come.
+		j.renamed(f, f.names[0], path, t, f.moved)
+		return
+	}
+	j.weigh(f, t)
+}
+
+// watched says whether anything about a file could ever be said, so that it is worth remembering.
+func (j *Judge) watched(in *instance, path string, truncated bool, src *spoorv1.File) bool {
+	p, state := in.workload.policy, in.workload.state()
+	place, i := p.place(path, truncated)
+	switch place {
+	case inVolume:
+		return false
+	case inScratch:
+		return p.maxAge(i, state) > 0 || p.contract.Spec.Scratch[i].MaxBytes > 0
+	case inUnknown:
+		if state == Stateless {
+			j.unjudged.Path++
+		}
+		return false
+	}
+	if state == Stateless && src.GetStorageClass() == spoorv1.StorageClass_STORAGE_CLASS_UNSPECIFIED {
+		j.unjudged.StorageClass++
+	}
+	return state == Stateless && in.workload.isLocal(src.GetStorageClass())
+}
+
+// isLocal says whether files of a storage class are state that a stateless workload must not keep.
+func (w *workload) isLocal(class spoorv1.StorageClass) bool {
+	switch class {
+	case spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER, spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME,
+		spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH, spoorv1.StorageClass_STORAGE_CLASS_HOST:
+		return true
+	case spoorv1.StorageClass_STORAGE_CLASS_TMPFS:
+		// In a pod a tmpfs is declared, bounded and gone with it; on a host it is /tmp or /run.
+		return w.plainHost()
+	default:
+		return false
+	}
+}
+
+// weigh judges a file by the worst of its names.
+func (j *Judge) weigh(f *file, t time.Time) {
+	w := f.instance.workload
+	p := w.policy
+	worst, name, scratch := inVolume, f.names[0], -1
+	for _, n := range f.names {
+		switch place, i := p.place(n, f.truncated); {
+		case place == outside && worst != outside:
+			worst, name = outside, n
+		case place == inScratch && worst != outside:
+			worst, name, scratch = inScratch, n, i
+		}
+	}
+	if worst != inScratch {
+		scratch = -1
+	}
+	if f.scratch != scratch {
+		size, ev := f.size, f.latest()
+		j.resize(f, 0, t, ev)
+		f.scratch = scratch
+		j.resize(f, size, t, ev)
+		j.schedule.cancel(f)
+		j.acquit(f, t, ev)
+	}
+	switch worst {
+	case outside:
+		if w.state() == Stateless && w.isLocal(f.storage) {
+			j.accuse(f, name, t)
+		} else {
+			j.acquit(f, t, f.latest())
+		}
+	case inScratch:
+		age := p.maxAge(scratch, w.state())
+		switch due := f.first.Add(age); {
+		case age == 0:
+			j.acquit(f, t, f.latest())
+		case !t.Before(due):
+			j.schedule.cancel(f)
+			j.accuse(f, name, t)
+		default:
+			j.acquit(f, t, f.latest())
+			j.schedule.set(f, due)
+		}
+	default:
+		j.acquit(f, t, f.latest())
+	}
+}
+
+// expire is called when a scratch file has become too old.
+func (f *file) expire(j *Judge) {
+	j.weigh(f, f.at)
+}
+
+// accuse makes a file the cause of a matter.
+func (j *Judge) accuse(f *file, name string, t time.Time) {
+	w := f.instance.workload
+	m := f.matter
+	if m == nil || m.dead {
+		m = j.matter(w, RuleStateLocal, j.fileSubject(w, name))
+		f.matter = m
+		m.causes++
+	}
+	if j.raise(m, t, f.latest()) {
+		v := f.verdict(name, m.key.subject)
+		v.Time = t
+		for _, ev := range []*spoorv1.Event{f.wrote, f.moved} {
+			if ev != nil {
+				v.Evidence = append(v.Evidence, ev)
+			}
+		}
+		j.tell(m, v)
+	}
+}
+
+// maxSiblings is how many files of one directory get a verdict each; beyond, the directory does.
+const maxSiblings = 8
+
+// fileSubject is the subject of verdicts about a file. Names of one family share one, and so do many of a directory.
+func (j *Judge) fileSubject(w *workload, name string) string {
+	subject := string(Generalise(name))
+	if _, ok := w.matters[matterKey{RuleStateLocal, subject}]; ok {
+		return subject
+	}
+	dir := subject[:strings.LastIndexByte(subject, '/')+1]
+	siblings := 0
+	for key := range w.matters {
+		if key.rule == RuleStateLocal && strings.HasPrefix(key.subject, dir) && !strings.Contains(key.subject[len(dir):], "/") {
+			siblings++
+		}
+	}
+	if siblings < maxSiblings || strings.HasSuffix(subject, "/**") {
+		return subject
+	}
+	return dir + "*"
+}
+
+// resize notes the size of a file and compares what its instance keeps below the same scratch path with the limit.
+// Without an event the file is given up, not changed.
+func (j *Judge) resize(f *file, size uint64, t time.Time, ev *spoorv1.Event) {
+	before := f.size
+	f.size = size
+	if f.scratch < 0 || size == before {
+		return
+	}
+	in := f.instance
+	use := &in.scratch[f.scratch]
+	use.bytes += size - before // wraps around where it shrinks
+	entry := in.workload.policy.contract.Spec.Scratch[f.scratch]
+	switch over := entry.MaxBytes > 0 && use.bytes > uint64(entry.MaxBytes); {
+	case over && ev != nil:
+		if use.matter == nil || use.matter.dead {
+			use.matter = j.matter(in.workload, RuleStateLocal, string(entry.Path)+" (total size)")
+			use.matter.causes++
+		}
+		if j.raise(use.matter, t, ev) {
+			v := in.workload.sizeVerdict(entry, use.bytes, f.storage)
+			v.Time, v.Evidence = t, []*spoorv1.Event{ev}
+			j.tell(use.matter, v)
+		}
+	case !over && use.matter != nil:
+		m := use.matter
+		use.matter = nil
+		if ev == nil {
+			m.lose() // a file is no longer watched; its bytes are still there
+		} else {
+			j.settle(m, t, ev)
+		}
+	}
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package contract
+
+import (
+	"time"
+
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+type workloadKey struct{ cluster, namespace, kind, name string }
+
+// workload is what a Judge knows about one workload. One without a policy has nothing but its id.
+type workload struct {
+	id        *spoorv1.Workload
+	policy    *policy
+	matters   map[matterKey]*matter
+	held      map[heldKey]*heldFlow
+	instances map[instanceKey]*instance
+}
+
+// workload returns the entry of w, which it makes when there is none.
+func (j *Judge) workload(w *spoorv1.Workload) *workload {
+	key := workloadKey{w.GetCluster(), w.GetNamespace(), w.GetKind(), w.GetName()}
+	if wl, ok := j.workloads.get(key); ok {
+		return wl
+	}
+	wl := &workload{id: w, policy: j.set.policy(w)}
+	j.workloads.put(key, wl)
+	return wl
+}
+
+// plainHost says whether a workload runs directly on a node, with the node's file systems and network.
+func (w *workload) plainHost() bool {
+	switch w.id.GetKind() {
+	case "Unit", "Session", "Host", "Kernel", "Container":
+		return true
+	default:
+		return false
+	}
+}
+
+func (w *workload) state() State { return w.policy.state(w.id.GetKind()) }
+
+// forgetWorkload drops everything that is known about a workload.
+func (j *Judge) forgetWorkload(w *workload) {
+	for _, in := range w.instances {
+		j.instances.remove(in)
+		j.forgetInstance(in)
+	}
+	for _, m := range w.matters {
+		j.matters.remove(m)
+		j.forgetMatter(m)
+	}
+	for _, h := range w.held {
+		j.dropHeld(h)
+	}
+}
+
+type instanceKey struct{ node, id string }
+
+// instance is one life of a workload with a contract.
+type instance struct {
+	key      instanceKey
+	workload *workload
+	files    *recent[fileID, *file]
+	byPath   map[string]*file
+	scratch  []scratchUse
+	ports    map[portKey]*matter
+	// Processes that are known to run, and whether some may be unknown: then their end proves nothing.
+	running int
+	partial bool
+	dead    bool
+}
+
+// scratchUse is what an instance keeps below one scratch path.
+type scratchUse struct {
+	bytes  uint64
+	matter *matter
+}
+
+// instance returns the entry of the instance that an event is from, which it makes when there is none.
+func (j *Judge) instance(w *workload, ev *spoorv1.Event) *instance {
+	key := instanceKey{ev.GetNode(), ev.GetInstance().GetId()}
+	if in, ok := w.instances[key]; ok {
+		j.instances.get(in)
+		return in
+	}
+	in := &instance{key: key, workload: w, scratch: make([]scratchUse, len(w.policy.scratch)), byPath: map[string]*file{}}
+	in.files = newRecent(j.limits.FilesPerInstance, func(_ fileID, f *file) {
+		j.tracked.evicted++
+		j.forgetFile(f)
+	})
+	in.partial = !seenFromTheBeginning(ev)
+	if w.instances == nil {
+		w.instances = map[instanceKey]*instance{}
+	}
+	w.instances[key] = in
+	j.instances.put(in, struct{}{})
+	return in
+}
+
+// seenFromTheBeginning says whether the first event of an instance is such that all of its processes will be known:
+// the agent tells every process that it finds running, and every one that starts.
+func seenFromTheBeginning(ev *spoorv1.Event) bool {
+	start := ev.GetProcessStart()
+	if start == nil {
+		return false
+	}
+	if start.GetCause() == spoorv1.ProcessStart_CAUSE_FOUND {
+		return true
+	}
+	began := ev.GetInstance().GetStartTime()
+	return began.IsValid() && ev.GetTime().IsValid() && ev.GetTime().AsTime().Sub(began.AsTime()).Abs() < time.Minute
+}
+
+// forgetInstance drops an instance that was taken out of j.instances. What its verdicts were about may go on unseen.
+func (j *Judge) forgetInstance(in *instance) {
+	in.dead = true
+	delete(in.workload.instances, in.key)
+	for _, f := range in.allFiles() {
+		j.forgetFile(f)
+	}
+	for _, m := range in.ports {
+		m.lose()
+	}
+	for i := range in.scratch {
+		if m := in.scratch[i].matter; m != nil {
+			m.lose()
+		}
+	}
+}
+
+func (in *instance) allFiles() []*file {
+	files := make([]*file, 0, in.files.len())
+	for e := in.files.ends.next; e != &in.files.ends; e = e.next {
+		files = append(files, e.value)
+	}
+	return files
+}
+
+type processKey struct {
+	node string
+	tgid uint32
+}
+
+// follow keeps count of the processes that an instance has, to notice its end. A process that changes its cgroup, as
+// the first of a unit or a container does, takes its count along.
+func (j *Judge) follow(in *instance, ev *spoorv1.Event, t time.Time) {
+	tgid := ev.GetProcess().GetTgid()
+	if tgid == 0 || in == nil && j.processes.len() == 0 {
+		return
+	}
+	key := processKey{ev.GetNode(), tgid}
+	before, known := j.processes.get(key)
+	after := in
+	if ev.GetProcessExit() != nil {
+		after = nil
+	}
+	if known && before == after {
+		return
+	}
+	if after != nil {
+		after.running++
+		j.processes.put(key, after)
+	} else if known {
+		j.processes.remove(key)
+	}
+	if known {
+		before.running--
+		if before.running == 0 && !before.partial && !before.dead {
+			j.ended(before, ev, t)
+		}
+	}
+}
+
+// ended is called when the last process of an instance is gone: what lived and died with it is no longer a cause.
+func (j *Judge) ended(in *instance, ev *spoorv1.Event, t time.Time) {
+	for _, f := range in.allFiles() {
+		if f.diesWithInstance() {
+			j.gone(f, t, ev)
+		}
+	}
+	for key, m := range in.ports {
+		delete(in.ports, key)
+		j.settle(m, t, ev)
+	}
+}
