@@ -260,7 +260,7 @@ func (a *Agent) wait(ctx context.Context, deadline time.Time) error {
 // lookAtSockets reads what the kernel keeps in its sockets anyway, into facts.
 func (a *Agent) lookAtSockets() error {
 	if a.udp != nil {
-		if err := a.udp.Answered(); err != nil {
+		if err := a.udp.Answered(true); err != nil {
 			return err
 		}
 	}
@@ -269,6 +269,11 @@ func (a *Agent) lookAtSockets() error {
 
 // turn ends one interval of every sensor and tells what is due.
 func (a *Agent) turn(now time.Time) error {
+	if a.udp != nil {
+		if err := a.udp.Answered(false); err != nil {
+			return err
+		}
+	}
 	files, err := a.file.Exchange()
 	if err != nil {
 		return err

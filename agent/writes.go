@@ -51,22 +51,28 @@ func (a *Agent) addWrite(now time.Time, w *sensor.Write) {
 
 func (a *Agent) tellWrite(w *write) {
 	place := a.storage.Locate(w.MntNS, w.Who.Tgid, w.Inode.Dev, w.Path)
+	size, links := w.SizeAfter, w.Links
+	// Some file systems announce a change before they carry it out, and names change: the file itself is asked.
+	if now, n, ok := a.storage.Stat(place, w.Inode.Number); ok {
+		size, links = now, n
+	} else if found, ok := a.storage.Find(w.Inode.Dev, w.Inode.Number, w.Inode.Generation); ok {
+		size, links = found.Size, found.Links
+		if found.Path != "" {
+			w.Path, w.PathCut = found.Path, false
+			place = a.storage.Locate(w.MntNS, w.Who.Tgid, w.Inode.Dev, w.Path)
+		}
+	}
 	path := place.Path
-	if path == "" { // no mount of the process shows it: the path within the file system is the best name there is
+	if path == "" || w.PathCut { // no mount of the process shows it: the path within the file system is the best name there is
 		path = w.Path
 	}
 	f := &spoorv1.File{
 		Dev: w.Inode.Dev, Inode: w.Inode.Number, Generation: w.Inode.Generation,
-		FsType: place.FSType, StorageClass: place.Class, PathTruncated: w.PathCut, Unlinked: w.Links == 0,
+		FsType: place.FSType, StorageClass: place.Class, PathTruncated: w.PathCut, Unlinked: links == 0,
 	}
 	f.Path, f.PathRaw = exact(path)
-	if place.HostPath != path {
+	if place.HostPath != path && !w.PathCut {
 		f.HostPath, _ = exact(place.HostPath)
-	}
-	size := w.SizeAfter
-	// Some file systems announce a change before they carry it out; the size it led to is asked for.
-	if now, links, ok := a.storage.Stat(place, w.Inode.Number); ok {
-		size, f.Unlinked = now, links == 0
 	}
 	a.add(a.clock.Time(w.Last), w.process.Proto, w.process.Instance, &spoorv1.Record{
 		Fact: &spoorv1.Record_FileWrite{FileWrite: &spoorv1.FileWrite{
@@ -76,7 +82,7 @@ func (a *Agent) tellWrite(w *write) {
 			Changes:    w.Changes,
 			SizeBefore: w.SizeBefore,
 			SizeAfter:  size,
-			Data:       w.Data || size != w.SizeBefore,
+			Data:       w.Data || (links > 0 && size != w.SizeBefore), // an inode that goes away loses its size, too
 		}},
 	})
 }

@@ -46,7 +46,7 @@ struct file_key {
 ASSERT_SIZE(struct file_key, 32);
 
 /* Flags of a file_fact */
-#define FILE_DATA (1 << 0) /* pages or size changed */
+#define FILE_DATA (1 << 0) /* content changed, and not just owner, mode or times */
 #define FILE_UNCERTAIN (1 << 1) /* nothing seen but times that a read may have moved, too */
 #define FILE_CUT (1 << 2) /* in names: the path lacks its beginning */
 #define FILE_NAMELESS (1 << 3) /* had no name yet: a new inode is dirty before it is linked */
@@ -146,8 +146,10 @@ struct {
 /* Before 6.11 the times were whole timespecs, before 6.7 without underscores. */
 struct inode___timespec {
 	struct timespec64 i_atime;
+	struct timespec64 i_mtime;
 	struct timespec64 i_ctime;
 	struct timespec64 __i_atime;
+	struct timespec64 __i_mtime;
 	struct timespec64 __i_ctime;
 } __attribute__((preserve_access_index));
 
@@ -164,6 +166,17 @@ static __always_inline __u64 atime_of(struct inode *inode)
 	return TIME_NS(BPF_CORE_READ(old, i_atime.tv_sec), BPF_CORE_READ(old, i_atime.tv_nsec));
 }
 
+static __always_inline __u64 mtime_of(struct inode *inode)
+{
+	struct inode___timespec *old = (void *)inode;
+
+	if (bpf_core_field_exists(inode->i_mtime_sec))
+		return TIME_NS(BPF_CORE_READ(inode, i_mtime_sec), BPF_CORE_READ(inode, i_mtime_nsec));
+	if (bpf_core_field_exists(old->__i_mtime))
+		return TIME_NS(BPF_CORE_READ(old, __i_mtime.tv_sec), BPF_CORE_READ(old, __i_mtime.tv_nsec));
+	return TIME_NS(BPF_CORE_READ(old, i_mtime.tv_sec), BPF_CORE_READ(old, i_mtime.tv_nsec));
+}
+
 static __always_inline __u64 ctime_of(struct inode *inode)
 {
 	struct inode___timespec *old = (void *)inode;
@@ -175,15 +188,22 @@ static __always_inline __u64 ctime_of(struct inode *inode)
 	return TIME_NS(BPF_CORE_READ(old, i_ctime.tv_sec), BPF_CORE_READ(old, i_ctime.tv_nsec));
 }
 
-/* The flags of the hook that say that pages or the size changed; see kernel.h. */
-static __always_inline int data_flags(void)
+/*
+ * A page was dirtied, and nothing else: the one call of the hook that proves a change of content by itself. Changes of size,
+ * owner and mode come with all flags set, times with I_DIRTY_SYNC alone. See kernel.h for the numbers.
+ */
+static __always_inline bool only_pages(int dirty)
 {
-	if (bpf_core_enum_value_exists(enum inode_state_flags_t, I_DIRTY_PAGES))
-		return bpf_core_enum_value(enum inode_state_flags_t, I_DIRTY_PAGES) |
-		       bpf_core_enum_value(enum inode_state_flags_t, I_DIRTY_DATASYNC);
-	if (bpf_core_enum_value_exists(enum inode_state_bits, __I_NEW))
-		return 1 << 5 | 1 << 6;
-	return 1 << 1 | 1 << 2;
+	int sync = 1 << 0, pages = 1 << 2;
+
+	if (bpf_core_enum_value_exists(enum inode_state_flags_t, I_DIRTY_PAGES)) {
+		sync = bpf_core_enum_value(enum inode_state_flags_t, I_DIRTY_SYNC);
+		pages = bpf_core_enum_value(enum inode_state_flags_t, I_DIRTY_PAGES);
+	} else if (bpf_core_enum_value_exists(enum inode_state_bits, __I_NEW)) {
+		sync <<= 4;
+		pages <<= 4;
+	}
+	return dirty & pages && !(dirty & sync);
 }
 
 /*
@@ -278,7 +298,7 @@ int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 	struct recent *r;
 
 	current_image(&tgid, &exec_count, &task_flags);
-	if (dirty & data_flags())
+	if (only_pages(dirty))
 		flags = FILE_DATA;
 	r = bpf_map_lookup_elem(&recent, &slot);
 	if (!r) /* cannot be: slot is in range */
@@ -291,6 +311,8 @@ int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 
 	if ((inode->i_mode & S_IFMT) != S_IFREG || inode->i_sb->s_flags & SB_KERNMOUNT)
 		return 0;
+	if (!inode->i_count.counter) /* being evicted after its last name and descriptor went: nobody changes it any more */
+		return 0;
 	if (task_flags & PF_WQ_WORKER) {
 		count_loss(&losses, FILE_SKIPPED_WRITEBACK);
 		return 0;
@@ -298,11 +320,13 @@ int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 	if (!flags) {
 		__u64 atime = atime_of(inode), ctime = ctime_of(inode);
 
-		/* Whoever changes an inode moves ctime to now; reading moves atime alone. */
+		/* Whoever changes an inode moves ctime to now, content mtime with it; reading moves atime alone. */
 		if (atime > ctime)
 			return 0;
 		if (atime == ctime)
 			flags = FILE_UNCERTAIN;
+		else if (mtime_of(inode) == ctime)
+			flags = FILE_DATA;
 	}
 	if (!(r->jiffy == jiffy && r->inode == (__u64)inode && r->tgid == tgid && r->window == window))
 		r->flags = 0;

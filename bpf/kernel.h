@@ -52,6 +52,10 @@ typedef _Bool bool;
 
 #define KERNEL_TYPE __attribute__((preserve_access_index))
 
+typedef struct {
+	int counter;
+} atomic_t;
+
 struct hlist_node;
 struct sk_buff;
 struct bpf_perf_event_value;
@@ -79,7 +83,7 @@ enum inode_state_bits {
 };
 
 enum inode_state_flags_t {
-	I_DIRTY_DATASYNC = 32,
+	I_DIRTY_SYNC = 16,
 	I_DIRTY_PAGES = 64,
 };
 
@@ -93,12 +97,15 @@ struct inode {
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	unsigned int i_nlink;
+	atomic_t i_count;
 	long long i_size;
 	__u32 i_generation;
 	struct hlist_head i_dentry;
 	__s64 i_atime_sec;
+	__s64 i_mtime_sec;
 	__s64 i_ctime_sec;
 	__u32 i_atime_nsec;
+	__u32 i_mtime_nsec;
 	__u32 i_ctime_nsec;
 } KERNEL_TYPE;
 
@@ -207,10 +214,6 @@ struct cred {
 	kgid_t gid;
 	kernel_cap_t cap_effective;
 } KERNEL_TYPE;
-
-typedef struct {
-	int counter;
-} atomic_t;
 
 struct signal_struct {
 	atomic_t live;

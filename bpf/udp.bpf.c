@@ -52,6 +52,9 @@ struct bpf_sock_addr {
 	struct bpf_sock *sk;
 };
 
+/* How often a socket was connected: tells the agent whether a sweep can find anything. */
+volatile __u64 connects;
+
 struct talker {
 	struct who who;
 	__u64 cgroup_id;
@@ -187,6 +190,7 @@ static __always_inline void connected(struct bpf_sock_addr *ctx, bool v6)
 	get_peer(ctx, v6, t->peer);
 	t->peer_port = bpf_ntohs(ctx->user_port);
 	t->connected = 1;
+	__sync_fetch_and_add(&connects, 1);
 }
 
 #define ALLOW 1 /* whatever is seen: nothing is ever forbidden here */

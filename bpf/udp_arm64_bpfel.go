@@ -44,6 +44,7 @@ const (
 	UdpProgUdpRecvmsg6   = "udp_recvmsg6"
 	UdpProgUdpSendmsg4   = "udp_sendmsg4"
 	UdpProgUdpSendmsg6   = "udp_sendmsg6"
+	UdpVarConnects       = "connects"
 	UdpVarTouched        = "touched"
 	UdpVarUnusedFlowFact = "unused_flow_fact"
 	UdpVarUnusedFlowKey  = "unused_flow_key"
@@ -113,6 +114,7 @@ type UdpMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type UdpVariableSpecs struct {
+	Connects       *ebpf.VariableSpec `ebpf:"connects"`
 	Touched        *ebpf.VariableSpec `ebpf:"touched"`
 	UnusedFlowFact *ebpf.VariableSpec `ebpf:"unused_flow_fact"`
 	UnusedFlowKey  *ebpf.VariableSpec `ebpf:"unused_flow_key"`
@@ -155,6 +157,7 @@ func (m *UdpMaps) Close() error {
 //
 // It can be passed to LoadUdpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type UdpVariables struct {
+	Connects       *ebpf.Variable `ebpf:"connects"`
 	Touched        *ebpf.Variable `ebpf:"touched"`
 	UnusedFlowFact *ebpf.Variable `ebpf:"unused_flow_fact"`
 	UnusedFlowKey  *ebpf.Variable `ebpf:"unused_flow_key"`

@@ -18,6 +18,8 @@ var udpLosses = []lossReason{{name: "map_full"}, {name: "storage_memory"}}
 type UDP struct {
 	objects bpf.UdpObjects
 	links   []link.Link
+	// Value of the kernel side's counter at the last full sweep.
+	connects uint64
 }
 
 // OpenUDP loads the sensor and attaches it to the cgroup v2 directory root, for all processes below.
@@ -52,8 +54,17 @@ func OpenUDP(socket *Socket, root string) (*UDP, error) {
 	return u, nil
 }
 
-// Answered adds the connected sockets that got a datagram since they were connected to the facts.
-func (u *UDP) Answered() error {
+// Answered adds the connected sockets that got a datagram since they were connected to the facts. Unless all is set, it
+// looks only if a socket was connected since it last did.
+func (u *UDP) Answered(all bool) error {
+	var connects uint64
+	if err := u.objects.Connects.Get(&connects); err != nil {
+		return fmt.Errorf("look at connected sockets: %w", err)
+	}
+	if connects == u.connects && !all {
+		return nil
+	}
+	u.connects = connects
 	if err := iterate(u.objects.UdpAnswered, u.objects.Talkers, silent); err != nil {
 		return fmt.Errorf("look at connected sockets: %w", err)
 	}

@@ -145,3 +145,47 @@ func FuzzParseMounts(f *testing.F) {
 		}
 	})
 }
+
+// FS_IOC_GETVERSION, include/uapi/linux/fs.h
+const getVersion = 0x80087601
+
+func TestFind(t *testing.T) {
+	r, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "old"), []byte("12345"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(filepath.Join(dir, "old"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	generation, err := unix.IoctlGetInt(int(f.Fd()), getVersion)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev := unix.Major(st.Dev)<<20 | unix.Minor(st.Dev)
+	if err := os.Rename(filepath.Join(dir, "old"), filepath.Join(dir, "new")); err != nil {
+		t.Fatal(err)
+	}
+	got, ok := r.Find(dev, st.Ino, uint32(generation))
+	if want := filepath.Join(dir, "new"); !ok || got.HostPath != want || got.Size != 5 || got.Links != 1 {
+		t.Errorf("after a rename Find = %+v, %v; want %s with 5 bytes", got, ok, want)
+	}
+	if _, ok := r.Find(dev, st.Ino, uint32(generation)+1); ok {
+		t.Error("Find took an inode of another generation")
+	}
+	if err := os.Remove(filepath.Join(dir, "new")); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := r.Find(dev, st.Ino, uint32(generation)); ok && (got.HostPath != "" || got.Links != 0) {
+		t.Errorf("after the last name went Find = %+v", got)
+	}
+}

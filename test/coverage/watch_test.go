@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -78,8 +79,15 @@ func (r *recorder) keep(b *spoorv1.Batch) {
 	}
 }
 
+// told returns what the agent has told so far.
+func (r *recorder) told() []*spoorv1.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.events)
+}
+
 // watch runs an agent while do does something, and returns all that it told.
-func watch(t *testing.T, do func()) []*spoorv1.Event {
+func watch(t *testing.T, do func(told func() []*spoorv1.Event)) []*spoorv1.Event {
 	t.Helper()
 	r := &recorder{}
 	mux := http.NewServeMux()
@@ -103,7 +111,7 @@ func watch(t *testing.T, do func()) []*spoorv1.Event {
 	ctx, stop := context.WithCancel(t.Context())
 	ran := make(chan error, 1)
 	go func() { ran <- a.Run(ctx) }()
-	do()
+	do(r.told)
 	stop()
 	if err := <-ran; err != nil {
 		t.Error(err)
@@ -114,7 +122,5 @@ func watch(t *testing.T, do func()) []*spoorv1.Event {
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		t.Error(err)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.events
+	return r.told()
 }
