@@ -452,6 +452,8 @@ type Instance struct {
 	PodUid        string                 `protobuf:"bytes,7,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
 	ContainerName string                 `protobuf:"bytes,8,opt,name=container_name,json=containerName,proto3" json:"container_name,omitempty"`
 	StartTime     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// How many lives this container of the pod, or this container, had before, as its runtime counts them.
+	RestartCount  uint32 `protobuf:"varint,10,opt,name=restart_count,json=restartCount,proto3" json:"restart_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -547,6 +549,13 @@ func (x *Instance) GetStartTime() *timestamppb.Timestamp {
 		return x.StartTime
 	}
 	return nil
+}
+
+func (x *Instance) GetRestartCount() uint32 {
+	if x != nil {
+		return x.RestartCount
+	}
+	return 0
 }
 
 // Process is one program run by one thread group: a new one begins at fork and at every exec.
@@ -1972,7 +1981,7 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x12\n" +
-	"\x04name\x18\x04 \x01(\tR\x04name\"\xc1\x02\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\"\xe6\x02\n" +
 	"\bInstance\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\bworkload\x18\x02 \x01(\v2\x12.spoor.v1.WorkloadR\bworkload\x12\x1b\n" +
@@ -1984,7 +1993,9 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"\apod_uid\x18\a \x01(\tR\x06podUid\x12%\n" +
 	"\x0econtainer_name\x18\b \x01(\tR\rcontainerName\x129\n" +
 	"\n" +
-	"start_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\"\xf6\x03\n" +
+	"start_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12#\n" +
+	"\rrestart_count\x18\n" +
+	" \x01(\rR\frestartCount\"\xf6\x03\n" +
 	"\aProcess\x12\x17\n" +
 	"\aexec_id\x18\x01 \x01(\tR\x06execId\x12$\n" +
 	"\x0eparent_exec_id\x18\x02 \x01(\tR\fparentExecId\x12\x12\n" +
