@@ -32,9 +32,13 @@ type AgentFlags struct {
 
 // Run watches this host until ctx ends.
 func (f *AgentFlags) Run(ctx context.Context, streams *Streams) error {
+	url, err := CollectorURL(f.Collector)
+	if err != nil {
+		return err
+	}
 	registry := NewRegistry()
 	a, err := agent.New(agent.Options{
-		CollectorURL: f.Collector,
+		CollectorURL: url,
 		Cluster:      f.Cluster,
 		Node:         f.Node,
 		Tier:         f.Tier,

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command spoor-agent is `spoor agent` and nothing else: the program that runs with privileges on every node. It
+// links no store, no web page and no notifier.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/spoor/spoor/cmd/internal/cli"
+)
+
+type grammar struct {
+	Config  cli.ConfigFile `help:"YAML file with values for flags; read besides /etc/spoor/spoor.yaml." placeholder:"FILE"`
+	Version showVersion    `env:"-" help:"Say which version this is."`
+	cli.AgentFlags
+}
+
+// showVersion is a flag that prints the version and ends.
+type showVersion bool
+
+// BeforeReset prints before anything is checked. Kong calls it.
+func (showVersion) BeforeReset(k *kong.Kong) error {
+	b := cli.BuildInfo()
+	fmt.Fprintf(k.Stdout, "spoor-agent %s (%s, %s)\n", b.Version, b.Go, b.Platform)
+	k.Exit(cli.CodeOK)
+	return nil
+}
+
+func main() {
+	os.Exit(cli.Program{
+		Name: "spoor-agent",
+		Description: "Watches this host and ships what happens to a collector, until interrupted. It changes nothing on the host. " +
+			"It needs root, or the capabilities BPF, PERFMON, NET_ADMIN, SYS_PTRACE and DAC_READ_SEARCH.",
+		Grammar: &grammar{},
+		Streams: cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
+	}.Run(os.Args[1:]))
+}
