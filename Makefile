@@ -101,7 +101,8 @@ verify-format: ## C formatting, go.mod and go.sum; Go formatting is part of veri
 .PHONY: verify-scripts
 verify-scripts: ## Shell scripts
 	@tools/deps verify
-	@$(STAGE) "shell scripts" shellcheck .ci/run $$(grep -lr '^#!/usr/bin/env bash' tools test 2>/dev/null || true)
+	@$(STAGE) "shell scripts" shellcheck -x -P SCRIPTDIR .ci/run \
+		$$(grep -lrE '^(#!/usr/bin/env bash|#!/bin/sh|# shellcheck shell=)' tools test)
 
 .PHONY: verify-vet
 verify-vet: ## go vet
@@ -126,6 +127,7 @@ verify-lint: ## Go formatting and linters, as .golangci.yml names them
 
 .PHONY: verify-licences
 verify-licences: ## Every dependency has a permissive licence
+	@$(STAGE) "licence check's own tests" $(GO) -C tools/licences test .
 	@$(STAGE) licences $(GO) -C tools/licences run . -dir ../.. ./cmd/...
 
 .PHONY: verify-deploy
