@@ -46,6 +46,7 @@ type Agent struct {
 	file    *sensor.File
 	socket  *sensor.Socket
 	udp     *sensor.UDP // nil where there is no cgroup v2 hierarchy
+	shares  *shares     // nil where the kernel cannot iterate mappings
 
 	table     *process.Table
 	workloads *workload.Resolver
@@ -144,6 +145,7 @@ func (a *Agent) open() error {
 	if err := a.openUDP(); err != nil {
 		return err
 	}
+	a.openMemory()
 	for _, c := range a.coverage {
 		a.o.Logger.Info("sensor attached", "sensor", c.GetSensor(), "tier", c.GetTier(), "reason", c.GetReason())
 		a.add(time.Now(), nil, nil, &spoorv1.Record{Fact: &spoorv1.Record_Coverage{Coverage: c}})
@@ -171,6 +173,17 @@ func (a *Agent) openUDP() error {
 	return nil
 }
 
+// openMemory does without the sensor where the kernel is too old for it, and says so.
+func (a *Agent) openMemory() {
+	c := &spoorv1.Coverage{Sensor: "memory", Tier: "base", Reason: "sees memory that instances share while both have it mapped, every " +
+		a.o.MemoryInterval.String()}
+	a.coverage = append(a.coverage, c)
+	var err error
+	if a.shares, err = openShares(); err != nil {
+		c.Tier, c.Reason = "off", "shared memory is not seen (it takes a kernel since 5.13): "+err.Error()
+	}
+}
+
 // Coverage says what each sensor can see.
 func (a *Agent) Coverage() []*spoorv1.Coverage { return a.coverage }
 
@@ -196,12 +209,24 @@ func (a *Agent) Run(ctx context.Context) error {
 	return nil
 }
 
+// chore is something that the observing goroutine does now and then.
+type chore struct {
+	every time.Duration
+	do    func(now time.Time) error
+	last  time.Time
+}
+
 // observe reads the sensors until ctx ends.
 func (a *Agent) observe(ctx context.Context) error {
 	next := time.Now()
-	lastClock, lastLosses, lastBytes := next, next, next
 	if err := a.reportLosses(next); err != nil { // every counter is known, and published, from the start
 		return err
+	}
+	chores := []*chore{
+		{every: clockEvery, do: func(time.Time) error { return a.clock.Sync() }, last: next},
+		{every: lossesEvery, do: a.reportLosses, last: next},
+		{every: bytesEvery, do: func(time.Time) error { return a.lookAtSockets() }, last: next},
+		{every: a.o.MemoryInterval, do: a.tellShares},
 	}
 	for ctx.Err() == nil {
 		next = next.Add(a.o.Interval)
@@ -213,26 +238,16 @@ func (a *Agent) observe(ctx context.Context) error {
 			return err
 		}
 		now := time.Now()
-		if now.Sub(lastBytes) >= bytesEvery {
-			lastBytes = now
-			if err := a.lookAtSockets(); err != nil {
-				return err
+		for _, c := range chores {
+			if now.Sub(c.last) >= c.every {
+				c.last = now
+				if err := c.do(now); err != nil {
+					return err
+				}
 			}
 		}
 		if err := a.turn(now); err != nil {
 			return err
-		}
-		if now.Sub(lastClock) >= clockEvery {
-			lastClock = now
-			if err := a.clock.Sync(); err != nil {
-				return err
-			}
-		}
-		if now.Sub(lastLosses) >= lossesEvery {
-			lastLosses = now
-			if err := a.reportLosses(now); err != nil {
-				return err
-			}
 		}
 		a.queue.Flush()
 	}
@@ -313,6 +328,9 @@ func (a *Agent) finish() error {
 
 func (a *Agent) close() error {
 	var errs []error
+	if a.shares != nil {
+		errs = append(errs, a.shares.memory.Close())
+	}
 	if a.udp != nil {
 		errs = append(errs, a.udp.Close())
 	}

@@ -33,6 +33,8 @@ type Options struct {
 	Tier string
 	// How often facts are read from the kernel: 500 ms, at least 10 ms.
 	Interval time.Duration
+	// How often the shared memory of all processes is looked at: 30 s.
+	MemoryInterval time.Duration
 	// Records that may wait for a collector: 200,000. What comes when it is full is dropped and counted.
 	QueueRecords int
 	// Images of processes that are remembered: 65,536.
@@ -63,6 +65,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Interval == 0 {
 		o.Interval = 500 * time.Millisecond
+	}
+	if o.MemoryInterval == 0 {
+		o.MemoryInterval = 30 * time.Second
 	}
 	if o.QueueRecords == 0 {
 		o.QueueRecords = 200_000
@@ -100,6 +105,9 @@ func (o Options) validate() error {
 	}
 	if o.Interval < 10*time.Millisecond {
 		bad("Interval", "%s is shorter than 10ms", o.Interval)
+	}
+	if o.MemoryInterval < o.Interval {
+		bad("MemoryInterval", "%s is shorter than the interval of %s", o.MemoryInterval, o.Interval)
 	}
 	for _, n := range []struct {
 		name  string

@@ -71,6 +71,7 @@ struct qstr {
 struct super_block {
 	__u32 s_dev;
 	unsigned long s_flags;
+	unsigned long s_magic;
 	struct dentry *s_root;
 } KERNEL_TYPE;
 
@@ -146,6 +147,7 @@ struct path {
 } KERNEL_TYPE;
 
 struct file {
+	struct inode *f_inode;
 	struct path f_path;
 } KERNEL_TYPE;
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spoor/spoor/agent"
 	"github.com/spoor/spoor/agent/act"
+	"github.com/spoor/spoor/agent/kernel"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
@@ -124,7 +125,7 @@ func TestCoverage(t *testing.T) {
 					continue
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-				r, err := a.Do(ctx, act.Env{Dir: p.dir, Hold: hold(a, told)})
+				r, err := a.Do(ctx, act.Env{Dir: p.dir, Hold: hold(a, told), Cgroups: apart(t, a)})
 				cancel()
 				var no *act.Unsupported
 				switch {
@@ -154,7 +155,7 @@ func TestCoverage(t *testing.T) {
 
 // hold keeps an act that is about what goes on, and not about how it ends, going until it was told.
 func hold(a *act.Act, told func() []*spoorv1.Event) func(context.Context, *act.Result) error {
-	if a.Name != "tcp4-live" {
+	if a.Name != "tcp4-live" && a.Group != act.GroupMemory {
 		return nil
 	}
 	return func(ctx context.Context, r *act.Result) error {
@@ -167,6 +168,32 @@ func hold(a *act.Act, told func() []*spoorv1.Event) func(context.Context, *act.R
 		}
 		return nil
 	}
+}
+
+// apart puts the processes of an act that is about sharing into two workloads.
+func apart(t *testing.T, a *act.Act) map[string]string {
+	t.Helper()
+	if a.Group != act.GroupMemory {
+		return nil
+	}
+	root, err := kernel.CgroupMount()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cgroups := map[string]string{}
+	for role, unit := range map[string]string{"actor": "spoor-test-one.service", "other": "spoor-test-two.service", "child": "spoor-test-two.service"} {
+		dir := filepath.Join(root, unit)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+				t.Error(err)
+			}
+		})
+		cgroups[role] = dir
+	}
+	return cgroups
 }
 
 // judge compares with what is known not to be seen: a gap that nobody knows of fails, and so does one that is gone.

@@ -103,7 +103,7 @@ func watch(t *testing.T, do func(told func() []*spoorv1.Event)) []*spoorv1.Event
 	go func() { served <- server.Serve(l) }()
 
 	a, err := agent.New(agent.Options{
-		CollectorURL: "http://" + l.Addr().String(), Tier: tier(), Interval: 100 * time.Millisecond, DrainTimeout: time.Minute,
+		CollectorURL: "http://" + l.Addr().String(), Tier: tier(), Interval: 100 * time.Millisecond, MemoryInterval: 200 * time.Millisecond, DrainTimeout: time.Minute,
 	})
 	if err != nil {
 		t.Fatal(err)

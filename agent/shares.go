@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/spoor/spoor/agent/process"
+	"github.com/spoor/spoor/agent/sensor"
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+const (
+	// How many shares are remembered as told.
+	rememberedShares = 8192
+	// How often a share that goes on is told again.
+	shareAgain = time.Hour
+)
+
+// holder is one process that has a piece of memory mapped.
+type holder struct {
+	process *process.Process
+	mapping sensor.Mapping
+}
+
+// shareKey is a piece of memory in the hands of two instances.
+type shareKey struct {
+	inode    sensor.Inode
+	one, two string // instance ids
+}
+
+// shares keeps what was told of memory that instances share.
+type shares struct {
+	memory *sensor.Memory
+	told   *lru.LRU[shareKey, time.Time]
+}
+
+// openShares loads the sensor of shared memory.
+func openShares() (*shares, error) {
+	memory, err := sensor.OpenMemory()
+	if err != nil {
+		return nil, err
+	}
+	told, err := lru.NewLRU[shareKey, time.Time](rememberedShares, nil)
+	if err != nil {
+		return nil, fmt.Errorf("remember shares: %w", err)
+	}
+	return &shares{memory: memory, told: told}, nil
+}
+
+// tellShares looks at all shared memory, and tells of what is mapped in more than one instance: from the side of each, by
+// the first process of each that has it. Memory that processes of one instance share is their own business.
+func (a *Agent) tellShares(now time.Time) error {
+	if a.shares == nil {
+		return nil
+	}
+	held := map[sensor.Inode][]holder{}
+	err := a.shares.memory.Read(func(m *sensor.Mapping) {
+		if m.Who.Tgid == 0 {
+			return
+		}
+		p := a.table.Get(m.Who, m.CgroupID)
+		known := slices.ContainsFunc(held[m.Inode], func(h holder) bool { return h.process.Instance == p.Instance })
+		if !known {
+			held[m.Inode] = append(held[m.Inode], holder{p, *m})
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for inode, holders := range held {
+		for _, one := range holders {
+			for _, two := range holders {
+				if one.process.Instance != two.process.Instance {
+					a.tellShare(now, inode, one, two)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (a *Agent) tellShare(now time.Time, inode sensor.Inode, one, two holder) {
+	k := shareKey{inode, one.process.Instance.GetId(), two.process.Instance.GetId()}
+	if told, ok := a.shares.told.Get(k); ok && now.Sub(told) < shareAgain {
+		return
+	}
+	a.shares.told.Add(k, now)
+	f := &spoorv1.File{
+		Dev: inode.Dev, Inode: inode.Number, Generation: inode.Generation,
+		FsType: "tmpfs", StorageClass: spoorv1.StorageClass_STORAGE_CLASS_TMPFS,
+	}
+	f.Path, f.PathRaw = exact(one.mapping.Name)
+	a.add(now, one.process.Proto, one.process.Instance, &spoorv1.Record{Fact: &spoorv1.Record_Share{Share: &spoorv1.Share{
+		Kind: spoorv1.Share_KIND_MEMORY, File: f,
+		Other: two.process.Instance.GetWorkload(), OtherExecId: two.process.Proto.GetExecId(),
+	}}})
+}
