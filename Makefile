@@ -51,13 +51,14 @@ image: build ## Build container images, one for each binary, as build/image/*.ta
 .PHONY: test
 test: ## Everything that must pass; needs root for the parts that load eBPF programs
 	@$(STAGE) --begin
-	@$(STAGE) packages tools/deps test generate verify image
+	@$(STAGE) packages tools/deps test generate verify web image
 	@$(STAGE) build $(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory verify image-test fuzz
 	@$(STAGE) "unit tests" $(MAKE) --no-print-directory unit
+	@$(STAGE) "web page" $(MAKE) --no-print-directory test-web
 	@$(STAGE) "integration tests" $(MAKE) --no-print-directory integration
 	@$(STAGE) --summary
-	@cat build/unit.log build/integration.log
+	@grep -hE '^(ok|FAIL|---|\?)' build/unit.log build/web.log build/integration.log
 
 .PHONY: unit
 unit: ## Unit tests, with the race detector
@@ -69,6 +70,12 @@ unit: ## Unit tests, with the race detector
 integration: build ## Tests of the real thing, as root, on this machine's kernel or, where it refuses, in a virtual machine
 	@mkdir -p build
 	@tools/integration 2>&1 | tee build/integration.log
+
+.PHONY: test-web
+test-web: ## The web page in a real browser
+	@tools/deps web
+	@mkdir -p build
+	@$(GO) -C test/web test -count=1 -timeout=10m ./... 2>&1 | tee build/web.log
 
 .PHONY: test-kernels
 test-kernels: build ## The integration tests on Debian's kernels 5.10, 6.1 and 6.12, in virtual machines
@@ -150,7 +157,7 @@ format: ## Format C and Go
 
 .PHONY: deps
 deps: ## Install everything that any target needs, from the distribution's packages
-	@tools/deps test generate verify image
+	@tools/deps test generate verify web image
 
 .PHONY: clean
 clean: ## Remove what was built; keeps the data of `make run`
