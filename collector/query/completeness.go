@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package query
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/collector/store"
+)
+
+// scope is what an answer speaks about; zero fields bound nothing.
+type scope struct {
+	from, to time.Time
+	kinds    []store.Kind
+	workload *store.Pattern
+	node     string
+}
+
+// maxGaps is how many sentences stand beside an answer; the rest is counted.
+const maxGaps = 50
+
+// restart is how long the agent of a node may be away before that is a gap: what it finds when it is back was there
+// all the time, as a rule.
+const restart = 5 * time.Second
+
+// completeness says what could be missing from an answer. more are sentences about the answer itself.
+func (s *Service) completeness(ctx context.Context, about scope, more ...string) (*spoorv1.Completeness, error) {
+	runs, err := s.o.Store.Runs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.completenessOf(ctx, runs, about, more...)
+}
+
+func (s *Service) completenessOf(ctx context.Context, runs []store.RunStatus, about scope, more ...string) (*spoorv1.Completeness, error) {
+	gaps := slices.Clone(more)
+	before, err := s.beforeOldest(ctx, about)
+	if err != nil {
+		return nil, err
+	}
+	gaps = append(gaps, before...)
+	if len(runs) == 0 {
+		gaps = append(gaps, "no agent has reported yet")
+	}
+	for _, node := range byNode(runs) {
+		if last := node[len(node)-1]; about.concerns(last.Cluster, last.Node) {
+			gaps = append(gaps, s.unwatched(node, about)...)
+			gaps = append(gaps, blind(&last, about)...)
+		}
+	}
+	lost, err := s.o.Store.Gaps(ctx, about.from, about.to)
+	if err != nil {
+		return nil, err
+	}
+	for i := range lost {
+		if g := &lost[i]; about.concerns(g.Cluster, g.Node) && about.includes(g.Source) && (g.Workload == nil || about.workload.Match(g.Workload)) {
+			gaps = append(gaps, lossSentence(g))
+		}
+	}
+	if len(gaps) > maxGaps {
+		rest := len(gaps) - maxGaps
+		gaps = append(gaps[:maxGaps:maxGaps], fmt.Sprintf("and %d more gaps: ask for one node, workload or a shorter time to see them", rest))
+	}
+	return &spoorv1.Completeness{Complete: len(gaps) == 0, Gaps: gaps}, nil
+}
+
+// concerns: what happened on the node can be part of the answer.
+func (a *scope) concerns(cluster, node string) bool {
+	if a.node != "" && a.node != node {
+		return false
+	}
+	if a.workload == nil {
+		return true
+	}
+	in := store.Pattern{Cluster: a.workload.Cluster, Namespace: "*", Kind: "*", Name: "*"}
+	return in.Match(&spoorv1.Workload{Cluster: cluster})
+}
+
+// sensorKinds are the events of a part of an agent. What is not here matters for all of them: without processes and
+// workloads the others are not attributed, and the queue and the wire carry everything.
+var sensorKinds = map[string][]store.Kind{
+	"file":   {store.KindFileWrite, store.KindFileChange, store.KindShare},
+	"socket": {store.KindFlow, store.KindListen},
+	"udp":    {store.KindFlow, store.KindListen},
+	"dns":    {store.KindDNS},
+}
+
+// includes: what the source lost, or does not see, is of a kind that was asked for.
+func (a *scope) includes(source string) bool {
+	kinds, known := sensorKinds[source]
+	if !known || len(a.kinds) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(kinds, func(k store.Kind) bool { return slices.Contains(a.kinds, k) })
+}
+
+// beforeOldest: the answer reaches back further than the store.
+func (s *Service) beforeOldest(ctx context.Context, about scope) ([]string, error) {
+	if about.from.IsZero() {
+		return nil, nil
+	}
+	stats, err := s.o.Store.Stats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if stats.Oldest.IsZero() || !about.from.Before(stats.Oldest) {
+		return nil, nil
+	}
+	return []string{"nothing is stored from before " + clock(stats.Oldest)}, nil
+}
+
+// unwatched tells of the time in which a node had no agent that reported: between its runs, and since the last one.
+func (s *Service) unwatched(runs []store.RunStatus, about scope) []string {
+	name := nodeName(runs[0].Cluster, runs[0].Node)
+	var gaps []string
+	var times int
+	var sum time.Duration
+	var from, to time.Time
+	for i := 1; i < len(runs); i++ {
+		gone, back := runs[i-1].Seen, runs[i].Start.Add(-runs[i].Skew) // both by the collector's clock
+		low, high := later(gone, about.from), earlier(back, about.to)
+		if back.Sub(gone) < restart || !low.Before(high) {
+			continue
+		}
+		times++
+		sum += high.Sub(low)
+		from, to = low, high
+	}
+	switch {
+	case times == 1:
+		gaps = append(gaps, fmt.Sprintf("%s: no agent reported from %s to %s", name, clock(from), clock(to)))
+	case times > 1:
+		gaps = append(gaps, fmt.Sprintf("%s: no agent reported %d times, %s in all, the last from %s to %s",
+			name, times, sum.Round(time.Second), clock(from), clock(to)))
+	}
+	last := &runs[len(runs)-1]
+	if !s.o.Connected(last.Cluster, last.Node) && (about.to.IsZero() || last.Seen.Before(about.to)) {
+		gaps = append(gaps, fmt.Sprintf("%s: its agent has been silent since %s", name, clock(last.Seen)))
+	}
+	return gaps
+}
+
+// blind tells of sensors that are off. A lower tier is no gap of one answer; GetStatus shows it.
+func blind(run *store.RunStatus, about scope) []string {
+	var gaps []string
+	for _, c := range run.Coverage {
+		if c.GetTier() != "off" || !about.includes(c.GetSensor()) {
+			continue
+		}
+		why := ""
+		if c.GetReason() != "" {
+			why = ": " + c.GetReason()
+		}
+		gaps = append(gaps, fmt.Sprintf("%s: the %s sensor is off%s", nodeName(run.Cluster, run.Node), c.GetSensor(), why))
+	}
+	return gaps
+}
