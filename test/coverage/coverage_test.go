@@ -117,7 +117,7 @@ func TestCoverage(t *testing.T) {
 	var acts []done
 	var cells []cell
 	where := places(t)
-	events := watch(t, func(told func() []*spoorv1.Event) {
+	events := watched(t, func(told func() []*spoorv1.Event) {
 		for _, p := range where {
 			for _, a := range act.All() {
 				// What has nothing to do with files is done once.

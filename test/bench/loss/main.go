@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command loss loads this machine as hard as the design says an agent must stand, and counts: what was produced must be what
+// was reported plus what was counted as lost. It needs root.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/spoor/spoor/agent"
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/test/watch"
+)
+
+var options struct {
+	Seconds     int    `help:"Length of each load." default:"5"`
+	Dir         string `help:"Where files are made." default:"/var/tmp" type:"existingdir"`
+	Writes      int    `help:"Overwrites a second, all processes together." default:"1000000"`
+	Creations   int    `help:"Files made and written a second." default:"20000"`
+	Connections int    `help:"TCP connections a second." default:"10000"`
+	Execs       int    `help:"Programs executed a second." default:"2000"`
+	Generate    string `hidden:"" help:"Be the generator of a load."`
+	Rate        int    `hidden:""`
+}
+
+// product is what a generator made: a fact may sum up many operations, and an operation may be two facts.
+type product struct {
+	Operations, Facts int
+	Seconds           float64
+}
+
+// load is one kind of load and how its events are counted.
+type load struct {
+	name string
+	rate int
+	// generate produces for a while at rate.
+	generate func(dir string, rate int, length time.Duration) (product, error)
+	// count returns how many of the facts an event by the generator tells.
+	count func(ev *spoorv1.Event) int
+	// lost names the losses of the agent that make up for facts that were not told: source/reason.
+	lost []string
+}
+
+func main() {
+	kctx := kong.Parse(&options, kong.Description("Count what an agent reports under load."))
+	loads := []load{
+		{"writes", options.Writes, overwrite, countFiles(), []string{"file/map_full"}},
+		{"creations", options.Creations, create, countFiles(), []string{"file/map_full"}},
+		{"connections", options.Connections, dial, countOpened, []string{"socket/map_full", "socket/storage_memory", "socket/unknown_owner"}},
+		{"execs", options.Execs, execute, countExecs, []string{"process/ring_full"}},
+	}
+	for i := range loads {
+		if loads[i].name == options.Generate {
+			began := time.Now()
+			p, err := loads[i].generate(options.Dir, options.Rate, time.Duration(options.Seconds)*time.Second)
+			kctx.FatalIfErrorf(err)
+			p.Seconds = time.Since(began).Seconds()
+			kctx.FatalIfErrorf(json.NewEncoder(os.Stdout).Encode(p))
+			return
+		}
+	}
+	failed := false
+	fmt.Printf("%-12s %12s %12s %12s %12s %12s\n", "load", "a second", "produced", "reported", "lost", "unaccounted")
+	for i := range loads {
+		l := &loads[i]
+		r, err := measure(l)
+		kctx.FatalIfErrorf(err)
+		fmt.Printf("%-12s %12d %12d %12d %12d %12d\n", l.name, r.rate, r.produced, r.reported, r.lost, r.produced-r.reported-r.lost)
+		failed = failed || r.produced > r.reported+r.lost
+	}
+	if failed {
+		kctx.FatalIfErrorf(errors.New("facts are missing that nobody counted"))
+	}
+}
+
+type result struct{ rate, produced, reported, lost int }
+
+// measure runs one load under the eyes of an agent of its own.
+func measure(l *load) (result, error) {
+	var mu sync.Mutex
+	var r result
+	mine := map[uint32]bool{uint32(os.Getpid()): true} //nolint:gosec // pids are positive
+	lost := map[string]bool{}
+	for _, name := range l.lost {
+		lost[name] = true
+	}
+	w, err := watch.Start(context.Background(), agent.Options{DrainTimeout: time.Minute, QueueRecords: 2_000_000}, func(ev *spoorv1.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		p := ev.GetProcess()
+		if mine[p.GetParentTgid()] { // the generator, and what it starts
+			mine[p.GetTgid()] = true
+		}
+		if loss := ev.GetLoss(); loss != nil && lost[loss.GetSource()+"/"+loss.GetReason()] {
+			r.lost += int(loss.GetCount()) //nolint:gosec // fits
+		}
+		if mine[p.GetTgid()] && p.GetTgid() != uint32(os.Getpid()) { //nolint:gosec // as above
+			r.reported += l.count(ev)
+		}
+	})
+	if err != nil {
+		return r, err
+	}
+	p, err := generator(l)
+	if err = errors.Join(err, w.Stop()); err != nil {
+		return r, err
+	}
+	r.produced = p.Facts
+	r.rate = int(float64(p.Operations) / p.Seconds)
+	return r, nil
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package watch runs an agent inside a test or a benchmark and hands on every event that it tells, over the real wire. What
+// is looked at is the kernel side and the agent; the collector has tests of its own.
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/spoor/spoor/agent"
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
+)
+
+// Watch is an agent that runs and what it ships to.
+type Watch struct {
+	keep   func(*spoorv1.Event)
+	server *http.Server
+	served chan error
+	stop   context.CancelFunc
+	ran    chan error
+}
+
+// Start runs an agent; keep gets its events, one at a time. Options.CollectorURL is filled in.
+func Start(ctx context.Context, o agent.Options, keep func(*spoorv1.Event)) (*Watch, error) {
+	w := &Watch{keep: keep, served: make(chan error, 1), ran: make(chan error, 1)}
+	mux := http.NewServeMux()
+	mux.Handle(spoorv1connect.NewAgentServiceHandler(w))
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("watch: %w", err)
+	}
+	w.server = &http.Server{Handler: mux, Protocols: protocols, ReadHeaderTimeout: time.Minute}
+	go func() { w.served <- w.server.Serve(l) }()
+
+	o.CollectorURL = "http://" + l.Addr().String()
+	a, err := agent.New(o)
+	if err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	ctx, w.stop = context.WithCancel(ctx)
+	go func() { w.ran <- a.Run(ctx) }()
+	return w, nil
+}
+
+// Stop ends the agent, after it told everything.
+func (w *Watch) Stop() error {
+	w.stop()
+	return errors.Join(<-w.ran, w.close())
+}
+
+func (w *Watch) close() error {
+	err := w.server.Close()
+	if served := <-w.served; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
+
+// Ship implements spoorv1connect.AgentServiceHandler.
+func (w *Watch) Ship(_ context.Context, s *connect.BidiStream[spoorv1.ShipRequest, spoorv1.ShipResponse]) error {
+	for {
+		m, err := s.Receive()
+		if err != nil {
+			return err
+		}
+		answer := &spoorv1.ShipResponse{Message: &spoorv1.ShipResponse_Welcome{Welcome: &spoorv1.Welcome{}}}
+		if b := m.GetBatch(); b != nil {
+			w.expand(b)
+			answer.Message = &spoorv1.ShipResponse_Acknowledge{Acknowledge: &spoorv1.Acknowledge{Sequence: b.GetSequence()}}
+		}
+		if err := s.Send(answer); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *Watch) expand(b *spoorv1.Batch) {
+	for _, rec := range b.GetRecords() {
+		ev := &spoorv1.Event{Sequence: rec.GetSequence(), Time: timestamppb.New(time.Unix(0, int64(rec.GetTimeUnixNano())))}
+		if n := rec.GetProcess(); n > 0 {
+			ev.Process = b.GetProcesses()[n-1]
+		}
+		if n := rec.GetInstance(); n > 0 {
+			ev.Instance = b.GetInstances()[n-1]
+		}
+		switch f := rec.GetFact().(type) {
+		case *spoorv1.Record_ProcessStart:
+			ev.Kind, ev.Fact = "process_start", &spoorv1.Event_ProcessStart{ProcessStart: f.ProcessStart}
+		case *spoorv1.Record_ProcessExit:
+			ev.Kind, ev.Fact = "process_exit", &spoorv1.Event_ProcessExit{ProcessExit: f.ProcessExit}
+		case *spoorv1.Record_FileWrite:
+			ev.Kind, ev.Fact = "file_write", &spoorv1.Event_FileWrite{FileWrite: f.FileWrite}
+		case *spoorv1.Record_FileChange:
+			ev.Kind, ev.Fact = "file_change", &spoorv1.Event_FileChange{FileChange: f.FileChange}
+		case *spoorv1.Record_Flow:
+			ev.Kind, ev.Fact = "flow", &spoorv1.Event_Flow{Flow: f.Flow}
+		case *spoorv1.Record_Listen:
+			ev.Kind, ev.Fact = "listen", &spoorv1.Event_Listen{Listen: f.Listen}
+		case *spoorv1.Record_Share:
+			ev.Kind, ev.Fact = "share", &spoorv1.Event_Share{Share: f.Share}
+		case *spoorv1.Record_Loss:
+			ev.Kind, ev.Fact = "loss", &spoorv1.Event_Loss{Loss: f.Loss}
+		case *spoorv1.Record_Coverage:
+			ev.Kind, ev.Fact = "coverage", &spoorv1.Event_Coverage{Coverage: f.Coverage}
+		}
+		w.keep(ev)
+	}
+}
