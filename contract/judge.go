@@ -143,17 +143,19 @@ func (j *Judge) Reload(s *Set) []Verdict {
 	j.set = s
 	for e := j.workloads.ends.next; e != &j.workloads.ends; e = e.next {
 		w := e.value
-		before := w.policy
-		w.policy = s.policy(w.id)
+		before, after := w.policy, s.policy(w.id)
 		switch {
-		case before == nil && w.policy == nil:
-		case before == nil || w.policy == nil:
+		case before == nil || after == nil:
 			for _, m := range w.matters {
 				j.clear(m, j.now, nil)
 			}
 			j.forgetWorkload(w)
-		case !sameAgreement(before.contract, w.policy.contract):
-			j.reconsider(w)
+			w.policy = after
+		default:
+			w.policy = after
+			if !sameAgreement(before.contract, after.contract) {
+				j.reconsider(w)
+			}
 		}
 	}
 	return j.take()

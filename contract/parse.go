@@ -176,7 +176,11 @@ func (d *decoder) admit(tokens token.Tokens) bool {
 			if i+1 < len(tokens) && tokens[i+1].Position.Line == t.Position.Line && tokens[i+1].Type == token.StringType {
 				text += tokens[i+1].Value
 			}
-			d.at(d.placeOfToken(t), fmt.Sprintf("put it in quotes: %q", text), "%s without quotes is a YAML alias", text)
+			fix := fmt.Sprintf("put it in quotes: %q", text)
+			if i > 0 && tokens[i-1].Type == token.SequenceEndType {
+				fix = "put the whole value in quotes: a plain one ends at the bracket"
+			}
+			d.at(d.placeOfToken(t), fix, "%s without quotes is a YAML alias", text)
 		case token.AnchorType, token.MergeKeyType:
 			d.at(d.placeOfToken(t), "write the value out where it is needed", "YAML anchors and merge keys are not part of the format")
 		case token.TagType:
