@@ -183,7 +183,11 @@ func (w *writer) insertInstance(node int64, m *spoorv1.Instance, d digest) (int6
 	if err != nil {
 		return 0, err
 	}
-	rest, err := marshalRest(unknownOnly(m, &spoorv1.Instance{}))
+	// Whatever has no column, fields that were added since among it.
+	others := proto.CloneOf(m)
+	others.Id, others.Workload, others.CgroupId, others.CgroupPath, others.ContainerId = "", nil, 0, "", ""
+	others.PodName, others.PodUid, others.ContainerName, others.StartTime = "", "", "", nil
+	rest, err := marshalRest(others)
 	if err != nil {
 		return 0, err
 	}
@@ -194,11 +198,11 @@ func (w *writer) insertInstance(node int64, m *spoorv1.Instance, d digest) (int6
 }
 
 // process interns this version of a process within its instance; nil is 0. event is the one that names it.
-func (w *writer) process(run *runState, instance int64, m *spoorv1.Process, event uint64) (int64, error) {
+func (w *writer) process(node, instance int64, m *spoorv1.Process, event uint64) (int64, error) {
 	if m == nil {
 		return 0, nil
 	}
-	d, err := digestOf(run.node, instance, m)
+	d, err := digestOf(node, instance, m)
 	if err != nil {
 		return 0, fmt.Errorf("process %s: %w", m.GetExecId(), err)
 	}
@@ -207,7 +211,7 @@ func (w *writer) process(run *runState, instance int64, m *spoorv1.Process, even
 	}
 	id, found, err := w.find("SELECT id FROM process WHERE exec_id = ? AND digest = ?", m.GetExecId(), d.short())
 	if err == nil && !found {
-		id, err = w.insertProcess(run, instance, m, event, d)
+		id, err = w.insertProcess(node, instance, m, event, d)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("process %s: %w", m.GetExecId(), err)
@@ -216,7 +220,7 @@ func (w *writer) process(run *runState, instance int64, m *spoorv1.Process, even
 	return id, nil
 }
 
-func (w *writer) insertProcess(run *runState, instance int64, m *spoorv1.Process, event uint64, d digest) (int64, error) {
+func (w *writer) insertProcess(node, instance int64, m *spoorv1.Process, event uint64, d digest) (int64, error) {
 	comm, err := w.text(m.GetComm())
 	if err != nil {
 		return 0, err
@@ -237,15 +241,17 @@ func (w *writer) insertProcess(run *runState, instance int64, m *spoorv1.Process
 	if err != nil {
 		return 0, err
 	}
-	rest, err := marshalRest(unknownOnly(m, &spoorv1.Process{
-		ArgsTruncated: m.GetArgsTruncated(), ArgsRaw: m.GetArgsRaw(), Preexisting: m.GetPreexisting(),
-	}))
+	others := proto.CloneOf(m)
+	others.ExecId, others.ParentExecId, others.Tgid, others.ParentTgid, others.Comm, others.Exe = "", "", 0, 0, "", ""
+	others.Args, others.StartTime, others.Cwd, others.Uid, others.Gid = nil, nil, "", 0, 0
+	others.PidNs, others.MntNs, others.NetNs, others.CapEffective = 0, 0, 0, 0
+	rest, err := marshalRest(others)
 	if err != nil {
 		return 0, err
 	}
-	return w.insert(`INSERT INTO process (instance, run, exec_id, parent_exec_id, tgid, parent_tgid, comm, exe, args,
+	return w.insert(`INSERT INTO process (instance, node, exec_id, parent_exec_id, tgid, parent_tgid, comm, exe, args,
 		start_time, context, rest, digest, first_event) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		null(instance), run.id, m.GetExecId(), m.GetParentExecId(), m.GetTgid(), m.GetParentTgid(), comm, exe, args,
+		null(instance), node, m.GetExecId(), m.GetParentExecId(), m.GetTgid(), m.GetParentTgid(), comm, exe, args,
 		start, context, rest, d.short(), event)
 }
 

@@ -105,6 +105,14 @@ func (f *forgetter) rollups() error {
 		if err := w.do("DELETE FROM gap WHERE time < ?", f.before); err != nil {
 			return err
 		}
+		// The latest run of a node stays, for its number and for what is said of the node.
+		const old = "FROM run WHERE last_event < ? AND last_seen < ? AND id NOT IN (SELECT max(id) FROM run GROUP BY node)"
+		if err := w.do("DELETE FROM coverage WHERE run IN (SELECT id "+old+")", f.bound, f.before); err != nil {
+			return err
+		}
+		if err := w.do("DELETE "+old, f.bound, f.before); err != nil {
+			return err
+		}
 		defer w.forgetIDs()
 		return w.do(`DELETE FROM finding WHERE state IN (?, ?) AND state_changed < ?
 			AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.fingerprint = finding.fingerprint)`,

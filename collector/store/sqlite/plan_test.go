@@ -29,7 +29,7 @@ func TestPlans(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = s.change(t.Context(), func(w *writer) error {
-		return w.do(`INSERT INTO process (instance, run, exec_id, parent_exec_id, tgid, parent_tgid, comm, exe, args, context, digest, first_event)
+		return w.do(`INSERT INTO process (instance, node, exec_id, parent_exec_id, tgid, parent_tgid, comm, exe, args, context, digest, first_event)
 			VALUES (1, 1, 'x', '', 1, 1, 0, 0, '', 1, 0, 1)`)
 	})
 	if err != nil {

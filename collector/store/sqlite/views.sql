@@ -30,7 +30,7 @@ SELECT p.exec_id, p.parent_exec_id, n.cluster, n.name AS node, w.namespace, w.ki
     strftime('%Y-%m-%dT%H:%M:%S', p.exit_time / 1000000000, 'unixepoch') || printf('.%09dZ', p.exit_time % 1000000000) AS exit_time,
     p.exit_code, p.exit_signal, c.pid_ns, c.mnt_ns, c.net_ns, c.cap_effective, p.first_event
 FROM process p
-    JOIN run r ON r.id = p.run JOIN node n ON n.id = r.node
+    JOIN node n ON n.id = p.node
     LEFT JOIN instance i ON i.id = p.instance LEFT JOIN workload w ON w.id = i.workload
     JOIN context c ON c.id = p.context JOIN string cwd ON cwd.id = c.cwd
     JOIN string comm ON comm.id = p.comm JOIN string exe ON exe.id = p.exe;

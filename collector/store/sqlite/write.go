@@ -85,8 +85,12 @@ func (b *batchWriter) batch(in *store.Batch) error {
 			last = seq
 		}
 	}
-	if err := w.do(`UPDATE run SET acknowledged = ?, last_sequence = ?, last_seen = max(last_seen, ?), skew = ? WHERE id = ?`,
-		in.Sequence, last, in.Received.UnixNano(), int64(in.Skew), run.id); err != nil {
+	newest := uint64(0)
+	if n := len(in.Events); n > 0 {
+		newest = in.Events[n-1].GetId()
+	}
+	if err := w.do(`UPDATE run SET acknowledged = ?, last_sequence = ?, last_event = max(last_event, ?), last_seen = max(last_seen, ?), skew = ?
+		WHERE id = ?`, in.Sequence, last, newest, in.Received.UnixNano(), int64(in.Skew), run.id); err != nil {
 		return err
 	}
 	run.acknowledged, run.lastSequence = in.Sequence, last
@@ -119,7 +123,7 @@ func (b *batchWriter) event(run *runState, ev *spoorv1.Event, memo *pointerMemo)
 	}
 	process, ok := memo.processes[processMemo{ev.GetProcess(), instance}]
 	if !ok {
-		if process, err = w.process(run, instance, ev.GetProcess(), ev.GetId()); err != nil {
+		if process, err = w.process(run.node, instance, ev.GetProcess(), ev.GetId()); err != nil {
 			return err
 		}
 		memo.processes[processMemo{ev.GetProcess(), instance}] = process

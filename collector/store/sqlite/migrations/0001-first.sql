@@ -21,7 +21,7 @@ CREATE TABLE node (
 );
 
 -- One run of one agent. acknowledged is the highest batch that is durable: the check that makes delivery
--- exactly-once in effect. last_sequence is the highest event.
+-- exactly-once in effect. last_sequence is the highest event sequence, last_event the highest event id.
 CREATE TABLE run (
     id             INTEGER PRIMARY KEY,
     node           INTEGER NOT NULL,
@@ -35,6 +35,7 @@ CREATE TABLE run (
     skew           INTEGER NOT NULL DEFAULT 0,
     acknowledged   INTEGER NOT NULL DEFAULT 0,
     last_sequence  INTEGER NOT NULL DEFAULT 0,
+    last_event     INTEGER NOT NULL DEFAULT 0,
     UNIQUE (node, epoch)
 );
 
@@ -88,7 +89,7 @@ CREATE INDEX instance_workload ON instance (workload);
 CREATE TABLE process (
     id             INTEGER PRIMARY KEY,
     instance       INTEGER,
-    run            INTEGER NOT NULL,
+    node           INTEGER NOT NULL,
     exec_id        TEXT    NOT NULL,
     parent_exec_id TEXT    NOT NULL,
     tgid           INTEGER NOT NULL,
