@@ -50,6 +50,9 @@ type Agent struct {
 
 	table     *process.Table
 	workloads *workload.Resolver
+	directory *workload.Directory
+	sources   []workload.Source
+	held      *hold
 	storage   *storage.Resolver
 	writes    *footprint.Coalescer[writeKey, write]
 	flows     *footprint.Coalescer[flowKey, flow]
@@ -89,7 +92,7 @@ func (a *Agent) build() error {
 	if a.clock, err = kernel.NewClock(); err != nil {
 		return err
 	}
-	if a.workloads, err = workload.New(workload.Options{Cluster: a.o.Cluster, Node: a.o.Node, BootID: bootID}); err != nil {
+	if err := a.openNames(bootID); err != nil {
 		return err
 	}
 	if a.storage, err = storage.New(); err != nil {
@@ -193,9 +196,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stopShipping()
 	var g errgroup.Group
 	g.Go(func() error { return a.client.Run(shipping) })
+	naming, stopNaming := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopNaming()
+	g.Go(func() error { return a.runNames(naming) })
 
 	err := a.observe(ctx)
 	errs := []error{err, a.finish()}
+	stopNaming()
 
 	drain, cancel := context.WithTimeout(shipping, a.o.DrainTimeout)
 	defer cancel()
@@ -313,6 +320,7 @@ func (a *Agent) turn(now time.Time) error {
 	}
 	a.tell(now, false)
 	a.table.Tick(uint64(now.Sub(a.clock.Time(0)))) //nolint:gosec // after boot
+	a.settle(now)
 	return nil
 }
 
@@ -321,6 +329,7 @@ func (a *Agent) finish() error {
 	now := time.Now()
 	errs := []error{a.lookAtSockets(), a.turn(now)}
 	a.tell(now, true)
+	a.settleAll()
 	errs = append(errs, a.reportLosses(now), a.close())
 	a.queue.Flush()
 	return errors.Join(errs...)
@@ -346,13 +355,20 @@ func (a *Agent) close() error {
 	return errors.Join(errs...)
 }
 
-// add queues one record.
-func (a *Agent) add(t time.Time, p *spoorv1.Process, in *spoorv1.Instance, r *spoorv1.Record) {
+// add queues one record, at once or when its instance has a name.
+func (a *Agent) add(t time.Time, p *spoorv1.Process, in *workload.Instance, r *spoorv1.Record) {
 	r.TimeUnixNano = uint64(t.UnixNano()) //nolint:gosec // after 1970
 	if in == nil {
 		in = a.workloads.Host()
 	}
-	a.queue.Add(r, p, in) // a full queue counts what it drops; reportLosses tells
+	if !in.Pending() {
+		a.send(in, p, r)
+		return
+	}
+	if oldest := a.held.add(in, p, r); oldest != nil {
+		a.workloads.GiveUp(oldest)
+		a.held.release(a.send)
+	}
 }
 
 // Start implements process.Sink.

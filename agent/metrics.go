@@ -8,7 +8,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	agent *Agent
 
-	lost, events, held, connected, attempts, remembered, tier *prometheus.Desc
+	lost, events, held, connected, attempts, remembered, tier, unnamed *prometheus.Desc
 }
 
 func newMetrics(a *Agent) *metrics {
@@ -23,6 +23,7 @@ func newMetrics(a *Agent) *metrics {
 		connected:  desc("connected", "1 while a collector answers."),
 		attempts:   desc("connects_total", "Streams to a collector that were begun."),
 		remembered: desc("remembered", "Entries of the agent's bounded tables.", "table"),
+		unnamed:    desc("unnamed_total", "Containers whose events were sent without a name, by reason: it did not come in time, or too many events waited.", "reason"),
 		tier:       desc("sensor_tier", "1 for the tier that each sensor runs in.", "sensor", "tier"),
 	}
 }
@@ -55,6 +56,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for table, n := range state.remembered {
 		gauge(m.remembered, float64(n), table)
 	}
+	for reason, n := range state.unnamed {
+		counter(m.unnamed, float64(n), reason)
+	}
 	for k, n := range state.losses {
 		counter(m.lost, float64(n), k.source, k.reason)
 	}
@@ -64,6 +68,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 type state struct {
 	remembered map[string]int
 	losses     map[lossKey]uint64
+	unnamed    map[string]uint64
 }
 
 func (a *Agent) publish() {
@@ -71,7 +76,10 @@ func (a *Agent) publish() {
 	for k, n := range a.losses {
 		losses[k] = n
 	}
-	a.state.Store(&state{losses: losses, remembered: map[string]int{
+	a.state.Store(&state{losses: losses, unnamed: map[string]uint64{
+		"late": a.workloads.Unnamed(), "crowded": a.held.crowded,
+	}, remembered: map[string]int{
 		"processes": a.table.Len(), "files": a.writes.Len(), "peers": a.flows.Len(),
+		"cgroups": a.workloads.Len(), "events_without_name": a.held.count,
 	}})
 }

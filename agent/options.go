@@ -31,6 +31,8 @@ type Options struct {
 	Node string
 	// TierAuto (the default) or TierBase.
 	Tier string
+	// Socket of the container runtime (CRI), as a path or a unix:// URL; "" looks in the usual places.
+	CRISocket string
 	// How often facts are read from the kernel: 500 ms, at least 10 ms.
 	Interval time.Duration
 	// How often the shared memory of all processes is looked at: 30 s.

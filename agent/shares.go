@@ -85,7 +85,10 @@ func (a *Agent) tellShares(now time.Time) error {
 }
 
 func (a *Agent) tellShare(now time.Time, inode sensor.Inode, one, two holder) {
-	k := shareKey{inode, one.process.Instance.GetId(), two.process.Instance.GetId()}
+	if two.process.Instance.Pending() { // the next look finds it named
+		return
+	}
+	k := shareKey{inode, one.process.Instance.Proto().GetId(), two.process.Instance.Proto().GetId()}
 	if told, ok := a.shares.told.Get(k); ok && now.Sub(told) < shareAgain {
 		return
 	}
@@ -97,6 +100,6 @@ func (a *Agent) tellShare(now time.Time, inode sensor.Inode, one, two holder) {
 	f.Path, f.PathRaw = exact(one.mapping.Name)
 	a.add(now, one.process.Proto, one.process.Instance, &spoorv1.Record{Fact: &spoorv1.Record_Share{Share: &spoorv1.Share{
 		Kind: spoorv1.Share_KIND_MEMORY, File: f,
-		Other: two.process.Instance.GetWorkload(), OtherExecId: two.process.Proto.GetExecId(),
+		Other: two.process.Instance.Proto().GetWorkload(), OtherExecId: two.process.Proto.GetExecId(),
 	}}})
 }

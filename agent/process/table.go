@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/spoor/spoor/agent/sensor"
+	"github.com/spoor/spoor/agent/workload"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
@@ -28,7 +29,7 @@ type Process struct {
 	Who sensor.Who
 	// What the wire carries; filled when the image begins and not changed afterwards.
 	Proto    *spoorv1.Process
-	Instance *spoorv1.Instance
+	Instance *workload.Instance
 
 	parent    *Process
 	fork      bool // it has not executed anything of its own
@@ -48,7 +49,7 @@ type Sink interface {
 
 // Instances names the instance of a cgroup.
 type Instances interface {
-	Of(cgroupID uint64, tgid uint32, kernelThread bool) *spoorv1.Instance
+	Of(cgroupID uint64, tgid uint32, kernelThread bool) *workload.Instance
 	Learn(cgroupID uint64, path string, start time.Time)
 }
 
@@ -101,9 +102,7 @@ func (t *Table) Len() int { return t.all.Len() }
 func (t *Table) Apply(ev *sensor.ProcessEvent) {
 	switch ev.Cause {
 	case sensor.CgroupMade:
-		if ev.HierarchyID == 1 {
-			t.o.Instances.Learn(ev.CgroupID, ev.CgroupPath, t.o.Clock.Time(ev.Time))
-		}
+		t.o.Instances.Learn(workload.Key(ev.HierarchyID, ev.CgroupID), ev.CgroupPath, t.o.Clock.Time(ev.Time))
 	case sensor.Fork:
 		t.applyFork(ev)
 	case sensor.Exec:

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/spoor/spoor/agent/sensor"
+	"github.com/spoor/spoor/agent/workload"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
@@ -45,8 +46,8 @@ func (s *story) Exit(p *Process, status uint32, _ uint64) {
 
 type nowhere struct{}
 
-func (nowhere) Of(uint64, uint32, bool) *spoorv1.Instance { return nil }
-func (nowhere) Learn(uint64, string, time.Time)           {}
+func (nowhere) Of(uint64, uint32, bool) *workload.Instance { return nil }
+func (nowhere) Learn(uint64, string, time.Time)            {}
 
 type epoch struct{}
 

@@ -345,6 +345,7 @@ func (x *ListPodSandboxRequest) GetFilter() *PodSandboxFilter {
 type PodSandboxFilter struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	LabelSelector map[string]string      `protobuf:"bytes,3,rep,name=label_selector,json=labelSelector,proto3" json:"label_selector,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -384,6 +385,13 @@ func (x *PodSandboxFilter) GetId() string {
 		return x.Id
 	}
 	return ""
+}
+
+func (x *PodSandboxFilter) GetLabelSelector() map[string]string {
+	if x != nil {
+		return x.LabelSelector
+	}
+	return nil
 }
 
 type ListPodSandboxResponse struct {
@@ -857,9 +865,13 @@ const file_cri_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\"L\n" +
 	"\x15ListPodSandboxRequest\x123\n" +
-	"\x06filter\x18\x01 \x01(\v2\x1b.spoor.cri.PodSandboxFilterR\x06filter\"\"\n" +
+	"\x06filter\x18\x01 \x01(\v2\x1b.spoor.cri.PodSandboxFilterR\x06filter\"\xbb\x01\n" +
 	"\x10PodSandboxFilter\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"E\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12U\n" +
+	"\x0elabel_selector\x18\x03 \x03(\v2..spoor.cri.PodSandboxFilter.LabelSelectorEntryR\rlabelSelector\x1a@\n" +
+	"\x12LabelSelectorEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"E\n" +
 	"\x16ListPodSandboxResponse\x12+\n" +
 	"\x05items\x18\x01 \x03(\v2\x15.spoor.cri.PodSandboxR\x05items\"\xf6\x02\n" +
 	"\n" +
@@ -925,7 +937,7 @@ func file_cri_proto_rawDescGZIP() []byte {
 	return file_cri_proto_rawDescData
 }
 
-var file_cri_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_cri_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_cri_proto_goTypes = []any{
 	(*ListContainersRequest)(nil),  // 0: spoor.cri.ListContainersRequest
 	(*ContainerFilter)(nil),        // 1: spoor.cri.ContainerFilter
@@ -943,12 +955,13 @@ var file_cri_proto_goTypes = []any{
 	(*ContainerStatus)(nil),        // 13: spoor.cri.ContainerStatus
 	nil,                            // 14: spoor.cri.Container.LabelsEntry
 	nil,                            // 15: spoor.cri.Container.AnnotationsEntry
-	nil,                            // 16: spoor.cri.PodSandbox.LabelsEntry
-	nil,                            // 17: spoor.cri.PodSandbox.AnnotationsEntry
-	nil,                            // 18: spoor.cri.PodSandboxStatus.LabelsEntry
-	nil,                            // 19: spoor.cri.PodSandboxStatus.AnnotationsEntry
-	nil,                            // 20: spoor.cri.ContainerStatus.LabelsEntry
-	nil,                            // 21: spoor.cri.ContainerStatus.AnnotationsEntry
+	nil,                            // 16: spoor.cri.PodSandboxFilter.LabelSelectorEntry
+	nil,                            // 17: spoor.cri.PodSandbox.LabelsEntry
+	nil,                            // 18: spoor.cri.PodSandbox.AnnotationsEntry
+	nil,                            // 19: spoor.cri.PodSandboxStatus.LabelsEntry
+	nil,                            // 20: spoor.cri.PodSandboxStatus.AnnotationsEntry
+	nil,                            // 21: spoor.cri.ContainerStatus.LabelsEntry
+	nil,                            // 22: spoor.cri.ContainerStatus.AnnotationsEntry
 }
 var file_cri_proto_depIdxs = []int32{
 	1,  // 0: spoor.cri.ListContainersRequest.filter:type_name -> spoor.cri.ContainerFilter
@@ -957,23 +970,24 @@ var file_cri_proto_depIdxs = []int32{
 	14, // 3: spoor.cri.Container.labels:type_name -> spoor.cri.Container.LabelsEntry
 	15, // 4: spoor.cri.Container.annotations:type_name -> spoor.cri.Container.AnnotationsEntry
 	6,  // 5: spoor.cri.ListPodSandboxRequest.filter:type_name -> spoor.cri.PodSandboxFilter
-	8,  // 6: spoor.cri.ListPodSandboxResponse.items:type_name -> spoor.cri.PodSandbox
-	9,  // 7: spoor.cri.PodSandbox.metadata:type_name -> spoor.cri.PodSandboxMetadata
-	16, // 8: spoor.cri.PodSandbox.labels:type_name -> spoor.cri.PodSandbox.LabelsEntry
-	17, // 9: spoor.cri.PodSandbox.annotations:type_name -> spoor.cri.PodSandbox.AnnotationsEntry
-	12, // 10: spoor.cri.ContainerEventResponse.pod_sandbox_status:type_name -> spoor.cri.PodSandboxStatus
-	13, // 11: spoor.cri.ContainerEventResponse.containers_statuses:type_name -> spoor.cri.ContainerStatus
-	9,  // 12: spoor.cri.PodSandboxStatus.metadata:type_name -> spoor.cri.PodSandboxMetadata
-	18, // 13: spoor.cri.PodSandboxStatus.labels:type_name -> spoor.cri.PodSandboxStatus.LabelsEntry
-	19, // 14: spoor.cri.PodSandboxStatus.annotations:type_name -> spoor.cri.PodSandboxStatus.AnnotationsEntry
-	4,  // 15: spoor.cri.ContainerStatus.metadata:type_name -> spoor.cri.ContainerMetadata
-	20, // 16: spoor.cri.ContainerStatus.labels:type_name -> spoor.cri.ContainerStatus.LabelsEntry
-	21, // 17: spoor.cri.ContainerStatus.annotations:type_name -> spoor.cri.ContainerStatus.AnnotationsEntry
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	16, // 6: spoor.cri.PodSandboxFilter.label_selector:type_name -> spoor.cri.PodSandboxFilter.LabelSelectorEntry
+	8,  // 7: spoor.cri.ListPodSandboxResponse.items:type_name -> spoor.cri.PodSandbox
+	9,  // 8: spoor.cri.PodSandbox.metadata:type_name -> spoor.cri.PodSandboxMetadata
+	17, // 9: spoor.cri.PodSandbox.labels:type_name -> spoor.cri.PodSandbox.LabelsEntry
+	18, // 10: spoor.cri.PodSandbox.annotations:type_name -> spoor.cri.PodSandbox.AnnotationsEntry
+	12, // 11: spoor.cri.ContainerEventResponse.pod_sandbox_status:type_name -> spoor.cri.PodSandboxStatus
+	13, // 12: spoor.cri.ContainerEventResponse.containers_statuses:type_name -> spoor.cri.ContainerStatus
+	9,  // 13: spoor.cri.PodSandboxStatus.metadata:type_name -> spoor.cri.PodSandboxMetadata
+	19, // 14: spoor.cri.PodSandboxStatus.labels:type_name -> spoor.cri.PodSandboxStatus.LabelsEntry
+	20, // 15: spoor.cri.PodSandboxStatus.annotations:type_name -> spoor.cri.PodSandboxStatus.AnnotationsEntry
+	4,  // 16: spoor.cri.ContainerStatus.metadata:type_name -> spoor.cri.ContainerMetadata
+	21, // 17: spoor.cri.ContainerStatus.labels:type_name -> spoor.cri.ContainerStatus.LabelsEntry
+	22, // 18: spoor.cri.ContainerStatus.annotations:type_name -> spoor.cri.ContainerStatus.AnnotationsEntry
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_cri_proto_init() }
@@ -987,7 +1001,7 @@ func file_cri_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cri_proto_rawDesc), len(file_cri_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/spoor/spoor/agent/workload"
+	"github.com/spoor/spoor/agent/workload/cri"
+	"github.com/spoor/spoor/agent/workload/disk"
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+// How long a stop waits for the names of what began just before.
+const lastNames = time.Second
+
+// hostProc is where the host's view of itself is: with pid 1 of the host's own namespaces, if the agent may look.
+func hostProc() string {
+	for _, proc := range []string{"/proc/1", "/proc/self"} {
+		if _, _, err := workload.Hierarchies(proc); err == nil {
+			return proc
+		}
+	}
+	return "/proc/self"
+}
+
+// openNames prepares what says who a process belongs to. The sources begin with Run.
+func (a *Agent) openNames(bootID string) error {
+	proc := hostProc()
+	unified, v1, err := workload.Hierarchies(proc)
+	if err != nil {
+		return err
+	}
+	directory, err := workload.NewDirectory()
+	if err != nil {
+		return err
+	}
+	root := proc + "/root"
+	for _, socket := range cri.Sockets(root, a.o.CRISocket) {
+		a.sources = append(a.sources, cri.New(cri.Options{Socket: socket, Expected: a.o.CRISocket != "", Node: a.o.Node, Logger: a.o.Logger}))
+	}
+	containers := disk.New(disk.Options{Root: root, Logger: a.o.Logger})
+	a.sources = append(a.sources, containers)
+	a.directory = directory
+	a.held = newHold(maxHeld)
+	a.workloads, err = workload.New(workload.Options{
+		Cluster: a.o.Cluster, Node: a.o.Node, BootID: bootID, Unified: unified, V1: v1, Directory: directory,
+		Tasks: containers.Tasks(), Time: a.clock.Time,
+	})
+	return err
+}
+
+// runNames runs the sources of names until ctx ends.
+func (a *Agent) runNames(ctx context.Context) error {
+	var g errgroup.Group
+	for _, s := range a.sources {
+		g.Go(func() error { return s.Run(ctx, a.directory) })
+	}
+	return g.Wait()
+}
+
+// settle names what can be named, and sends what waited for it. It returns how many instances wait still.
+func (a *Agent) settle(now time.Time) int {
+	pending := a.workloads.Settle(now)
+	a.held.release(a.send)
+	return pending
+}
+
+// settleAll gives the last names a moment to come; then everything goes.
+func (a *Agent) settleAll() {
+	deadline := time.Now().Add(lastNames)
+	for a.settle(time.Now()) > 0 && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	for len(a.held.order) > 0 {
+		a.workloads.GiveUp(a.held.order[0])
+		a.held.release(a.send)
+	}
+}
+
+// send queues one record. A full queue counts what it drops; reportLosses tells.
+func (a *Agent) send(in *workload.Instance, p *spoorv1.Process, r *spoorv1.Record) {
+	a.queue.Add(r, p, in.Proto())
+}
