@@ -53,6 +53,8 @@ type file struct {
 	// The last write, and the change of name after it, as evidence.
 	wrote, moved *spoorv1.Event
 	matter       *matter
+	// The matter rests on nobody having seen the file go, on a node that sees no file go.
+	presumed bool
 	alarm
 }
 
@@ -126,9 +128,15 @@ func (j *Judge) gone(f *file, t time.Time, ev *spoorv1.Event) {
 // acquit takes a file from the matter that it was a cause of.
 func (j *Judge) acquit(f *file, t time.Time, ev *spoorv1.Event) {
 	if m := f.matter; m != nil {
-		f.matter = nil
+		f.matter, f.presumed = nil, false
 		j.settle(m, t, ev)
 	}
+}
+
+// seesRemovals says whether a node reports that files go. Until it has reported any change of a name, it does not.
+func (j *Judge) seesRemovals(node string) bool {
+	_, ok := j.renamers.get(node)
+	return ok
 }
 
 // diesWithInstance says whether the kernel or the container runtime removes the file when its instance ends.
@@ -195,7 +203,7 @@ func (j *Judge) change(in *instance, ev *spoorv1.Event, t time.Time) {
 				f.instance.byPath[to] = f
 			}
 			f.moved = ev
-			j.weigh(f, t)
+			j.weigh(f, t, true)
 		})
 	}
 }
@@ -222,7 +230,7 @@ func (j *Judge) unlinked(f *file, path string, last bool, t time.Time, ev *spoor
 			delete(f.instance.byPath, path)
 		}
 		f.moved = ev
-		j.weigh(f, t)
+		j.weigh(f, t, true)
 	}
 	// Otherwise a name went that was never seen, and others are left.
 }
@@ -249,7 +257,7 @@ func (j *Judge) renamed(f *file, from, to string, t time.Time, ev *spoorv1.Event
 	f.moved = ev
 	// Its verdict was about the old name.
 	j.acquit(f, t, ev)
-	j.weigh(f, t)
+	j.weigh(f, t, true)
 }
 
 // renamedBelow follows files through the rename of a directory above them.

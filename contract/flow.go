@@ -78,9 +78,11 @@ type nameKey struct {
 // maxNames bounds the names of one address; big hosters put hundreds of sites behind one.
 const maxNames = 16
 
-// learn takes from any event what later judgements need: DNS answers, and whether a node reports them.
+// learn takes from any event what later judgements need: DNS answers, and what a node can see at all.
 func (j *Judge) learn(ev *spoorv1.Event) {
 	switch fact := ev.GetFact().(type) {
+	case *spoorv1.Event_FileChange:
+		j.renamers.put(ev.GetNode(), struct{}{})
 	case *spoorv1.Event_Dns:
 		j.named.put(ev.GetNode(), struct{}{})
 		name := normalName(fact.Dns.GetName())
@@ -182,6 +184,10 @@ func (j *Judge) flow(w *workload, ev *spoorv1.Event, t time.Time) {
 	default:
 		j.release(w, rule, &p, f)
 		j.deny(w, rule, &p, ev, t, a.name)
+		if p.workload != nil || len(p.names) > 0 {
+			// It has a verdict under its name now.
+			j.absolve(w, rule, &p, ev, t)
+		}
 	}
 }
 
@@ -209,8 +215,8 @@ func (j *Judge) ask(w *workload, rule string, ev *spoorv1.Event, p *peer) answer
 		// Its own business. Behind a pod's loopback there is nobody else, so it needs no identity.
 		return yes
 	}
-	// On a host there is: the agent knows the other end and will say.
-	stranger := answer{workload: local && p.workload == nil}
+	// Who holds an address that is not on the Internet will mostly be known in a moment, and then the verdict can say it.
+	stranger := answer{workload: p.workload == nil && p.addr.IsValid() && !public(p.addr)}
 	if rule == RuleFlowCaller {
 		if kubelet(p.workload, ev.GetNode()) {
 			return yes

@@ -17,8 +17,8 @@ type heldKey struct {
 	transport Transport
 }
 
-// heldFlow is a flow that is no violation if its peer turns out to be who the contract names. Identity and DNS names
-// arrive over other ways than the flow does and may be later.
+// heldFlow is a flow that is no violation if its peer turns out to be who the contract names, or that a verdict can
+// tell of better when it is known. Identity and DNS names arrive over other ways than the flow does and may be later.
 type heldFlow struct {
 	workload *workload
 	key      heldKey
@@ -107,17 +107,18 @@ func (j *Judge) deny(w *workload, rule string, p *peer, ev *spoorv1.Event, t tim
 	j.tell(m, v)
 }
 
-// absolve stops waiting for a peer that turned out to be allowed, and clears what was said of its bare address.
+// absolve stops waiting for a peer that is known now, and clears what was said of its bare address.
 func (j *Judge) absolve(w *workload, rule string, p *peer, ev *spoorv1.Event, t time.Time) {
-	j.release(w, rule, p, ev.GetFlow())
+	f := ev.GetFlow()
+	j.release(w, rule, p, f)
 	if len(w.matters) == 0 {
 		return
 	}
-	f := ev.GetFlow()
 	bare := peer{addr: p.addr}
 	for _, nameless := range []bool{false, true} {
-		subject := flowSubject(rule, &bare, servicePort(f), transportOf(f.GetTransport()), nameless)
-		if m, ok := w.matters[matterKey{rule, subject}]; ok && m.open && rule == RuleFlowEgress {
+		m, ok := w.matters[matterKey{rule, flowSubject(rule, &bare, servicePort(f), transportOf(f.GetTransport()), nameless)}]
+		// Where several peers share a verdict, only the last one can take it back.
+		if ok && m.open && parseAddr(m.event.GetFlow().GetPeer().GetAddress()) == p.addr {
 			m.endless = false
 			j.quieten(m, t, ev)
 		}

@@ -64,10 +64,12 @@ type Judge struct {
 	tracked   *recent[*file, struct{}]
 	departed  *recent[fileID, departure]
 	names     *recent[nameKey, []string]
-	named     *recent[string, struct{}] // nodes whose DNS answers are seen
-	schedule  schedule
-	files     map[fileID]*file
-	unjudged  Unjudged
+	// Nodes that report DNS answers, and nodes that report changes of names: the others are blind to them.
+	named    *recent[string, struct{}]
+	renamers *recent[string, struct{}]
+	schedule schedule
+	files    map[fileID]*file
+	unjudged Unjudged
 }
 
 // NewJudge returns a Judge with the default limits. The set may be nil: then there is nothing to judge by.
@@ -85,6 +87,7 @@ func NewJudgeWithLimits(s *Set, limits Limits) *Judge {
 	j.departed = newRecent[fileID, departure](min(limits.Files, 8192), nil)
 	j.names = newRecent[nameKey, []string](limits.Names, nil)
 	j.named = newRecent[string, struct{}](limits.Names, nil)
+	j.renamers = newRecent[string, struct{}](limits.Names, nil)
 	return j
 }
 

@@ -16,7 +16,7 @@ func (j *Judge) reconsider(w *workload) {
 			f.scratch = -1
 			j.schedule.cancel(f)
 			j.acquit(f, j.now, f.latest())
-			j.weigh(f, j.now)
+			j.weigh(f, j.now, false)
 		}
 		for key, m := range in.ports {
 			if s := w.policy.contract.Spec; s.Listens == nil || s.allowsListen(key.port, key.transport) {

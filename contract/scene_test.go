@@ -76,11 +76,18 @@ func newScene(t *testing.T, contracts ...string) *scene {
 
 func newSceneWithLimits(t *testing.T, limits Limits, contracts ...string) *scene {
 	t.Helper()
-	return &scene{
+	s := &scene{
 		t: t, judge: NewJudgeWithLimits(mustSet(t, contracts...), limits), now: dawn,
-		workload: checkout, instance: "i1", tgid: 100,
+		workload: stranger, instance: "s0", tgid: 99,
 	}
+	// The node is one that reports changes of names.
+	s.sees(create(inode("/somewhere/else", 1<<40, layer)))
+	s.workload, s.instance, s.tgid = checkout, "i1", 100
+	return s
 }
+
+// blind makes the node one that has reported no change of a name yet.
+func (s *scene) blind() { s.judge.renamers.remove("node1") }
 
 // after lets time pass without a tick.
 func (s *scene) after(d time.Duration) *scene {
@@ -101,6 +108,14 @@ func (s *scene) sees(fact any, want ...string) {
 	s.t.Helper()
 	ev := s.event(fact)
 	s.expect(ev.GetKind(), s.judge.Observe(ev), want)
+}
+
+// soon is sees, with the time that unknown peers are waited for.
+func (s *scene) soon(fact any, want ...string) {
+	s.t.Helper()
+	got := s.judge.Observe(s.event(fact))
+	s.now = s.now.Add(s.judge.limits.Grace)
+	s.expect("soon", append(got, s.judge.Tick(s.now)...), want)
 }
 
 func (s *scene) expect(what string, got []Verdict, want []string) {

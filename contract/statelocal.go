@@ -67,7 +67,7 @@ func (j *Judge) write(in *instance, ev *spoorv1.Event, w *spoorv1.FileWrite, t t
 		j.renamed(f, f.names[0], path, t, f.moved)
 		return
 	}
-	j.weigh(f, t)
+	j.weigh(f, t, true)
 }
 
 // watched says whether anything about a file could ever be said, so that it is worth remembering.
@@ -105,8 +105,9 @@ func (w *workload) isLocal(class spoorv1.StorageClass) bool {
 	}
 }
 
-// weigh judges a file by the worst of its names.
-func (j *Judge) weigh(f *file, t time.Time) {
+// weigh judges a file by the worst of its names. There says that the file was there at t, and is not only not known
+// to have gone.
+func (j *Judge) weigh(f *file, t time.Time, there bool) {
 	w := f.instance.workload
 	p := w.policy
 	worst, name, scratch := inVolume, f.names[0], -1
@@ -132,7 +133,7 @@ func (j *Judge) weigh(f *file, t time.Time) {
 	switch worst {
 	case outside:
 		if w.state() == Stateless && w.isLocal(f.storage) {
-			j.accuse(f, name, t)
+			j.accuse(f, name, t, false)
 		} else {
 			j.acquit(f, t, f.latest())
 		}
@@ -143,7 +144,7 @@ func (j *Judge) weigh(f *file, t time.Time) {
 			j.acquit(f, t, f.latest())
 		case !t.Before(due):
 			j.schedule.cancel(f)
-			j.accuse(f, name, t)
+			j.accuse(f, name, t, !there && !j.seesRemovals(f.id.node))
 		default:
 			j.acquit(f, t, f.latest())
 			j.schedule.set(f, due)
@@ -155,16 +156,23 @@ func (j *Judge) weigh(f *file, t time.Time) {
 
 // expire is called when a scratch file has become too old.
 func (f *file) expire(j *Judge) {
-	j.weigh(f, f.at)
+	j.weigh(f, f.at, false)
 }
 
-// accuse makes a file the cause of a matter.
-func (j *Judge) accuse(f *file, name string, t time.Time) {
+// accuse makes a file the cause of a matter. Presumed says that the file may be gone since, unseen.
+func (j *Judge) accuse(f *file, name string, t time.Time, presumed bool) {
 	w := f.instance.workload
+	if f.presumed && !presumed {
+		j.acquit(f, t, f.latest()) // it is there after all: a matter of its own
+	}
 	m := f.matter
 	if m == nil || m.dead {
-		m = j.matter(w, RuleStateLocal, j.fileSubject(w, name))
-		f.matter = m
+		subject := j.fileSubject(w, name)
+		if presumed {
+			subject = string(w.policy.contract.Spec.Scratch[f.scratch].Path) + " (removals are not seen)"
+		}
+		m = j.matter(w, RuleStateLocal, subject)
+		f.matter, f.presumed = m, presumed
 		m.causes++
 	}
 	if j.raise(m, t, f.latest()) {
@@ -213,8 +221,11 @@ func (j *Judge) resize(f *file, size uint64, t time.Time, ev *spoorv1.Event) {
 	use := &in.scratch[f.scratch]
 	use.bytes += size - before // wraps around where it shrinks
 	entry := in.workload.policy.contract.Spec.Scratch[f.scratch]
-	switch over := entry.MaxBytes > 0 && use.bytes > uint64(entry.MaxBytes); {
-	case over && ev != nil:
+	over := entry.MaxBytes > 0 && use.bytes > uint64(entry.MaxBytes)
+	// Where files go unseen, the sum is too high, and only what one file holds is certain.
+	certain := j.seesRemovals(f.id.node) || size > uint64(entry.MaxBytes)
+	switch {
+	case over && certain && ev != nil:
 		if use.matter == nil || use.matter.dead {
 			use.matter = j.matter(in.workload, RuleStateLocal, string(entry.Path)+" (total size)")
 			use.matter.causes++

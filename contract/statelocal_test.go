@@ -453,6 +453,31 @@ func TestInstanceEnds(t *testing.T) {
 	}
 }
 
+// A node that reports no removals cannot tell a scratch file that is kept from one that went.
+func TestScratchOnABlindNode(t *testing.T) {
+	s := newScene(t, checkoutContract)
+	s.blind()
+	s.sees(write(inode("/tmp/a", 1, layer)))
+	s.sees(write(inode("/tmp/b", 2, layer)))
+	s.tick(10*time.Minute, "low state.local /tmp/** (removals are not seen)")
+	v := s.last[0]
+	if want := "Deployment shop/checkout was not seen to remove scratch file /tmp/a within 10m"; v.Title != want {
+		t.Errorf("title %q", v.Title)
+	}
+	if want := "node1 reports no removals of files, so it may be gone, or may be state that is kept."; !strings.HasPrefix(v.Why, want) {
+		t.Errorf("why %q", v.Why)
+	}
+	// A later write proves that the file is there.
+	s.sees(write(inode("/tmp/b", 2, layer)), "medium state.local /tmp/b")
+	// Files that went may be counted still, so only what one file holds is certain.
+	for i := range uint64(20) {
+		s.sees(writeSize(inode("/tmp/part", 10+i, layer), 100<<10))
+	}
+	s.sees(writeSize(inode("/tmp/large", 9, layer), 2<<20), "medium state.local /tmp/** (total size)")
+	// What lies outside of scratch was there when it was written.
+	s.sees(write(inode("/app/x", 3, layer)), "medium state.local /app/x")
+}
+
 // Two workloads write one file of the node: each has its own verdict, and the end of the file ends both.
 func TestSharedFile(t *testing.T) {
 	other := strings.NewReplacer("name: checkout,", "name: other,", "name: checkout}", "name: stranger}", "namespace: shop", "namespace: lab").Replace(checkoutContract)

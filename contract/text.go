@@ -113,8 +113,14 @@ func (f *file) verdict(name, subject string) Verdict {
 			v.Title = fmt.Sprintf("%s keeps scratch file %s for longer than %s", w.describe(), subject, Duration(age))
 		}
 		v.Why = becomes + ". What lives longer than one unit of work is no scratch" + breaks + written
+		if f.presumed {
+			v.Severity = spoorv1.Severity_SEVERITY_LOW
+			v.Title = fmt.Sprintf("%s was not seen to remove scratch file %s within %s", w.describe(), Generalise(name), Duration(age))
+			v.Why = fmt.Sprintf("%s reports no removals of files, so it may be gone, or may be state that is kept.%s", printable(orThis(f.id.node)), written)
+			v.Fix = "Let the agent there see changes of names: spoor selftest says what it needs. "
+		}
 		entry.MaxAge = Duration(age) * 6
-		v.Fix = fmt.Sprintf("Remove the file when the work is done, or keep it in a backing service. If it may live longer, raise the limit under spec.scratch of %s: %s", w.contractIn(), line(entry))
+		v.Fix += fmt.Sprintf("Remove the file when the work is done, or keep it in a backing service. If it may live longer, raise the limit under spec.scratch of %s: %s", w.contractIn(), line(entry))
 		return v
 	}
 	if v.Title == "" {

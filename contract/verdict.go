@@ -19,6 +19,11 @@ const (
 	RuleFlowListener = "flow.listener"
 )
 
+// Rules lists the rules that a Judge knows.
+func Rules() []string {
+	return []string{RuleStateLocal, RuleFlowEgress, RuleFlowCaller, RuleFlowListener}
+}
+
 // Verdict says that a workload breaks its contract, or no longer does.
 type Verdict struct {
 	// One of the rules.
