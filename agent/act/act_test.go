@@ -140,6 +140,9 @@ func mayLack(name, fs, dir, reason string) bool {
 	case "tmpfile-linkat":
 		// Overlay since 6.1.
 		return fs == "overlay" && !kernelAtLeast(6, 3)
+	case "tcp4-mptcp":
+		// Distributions did not build it into theirs at first.
+		return !kernelAtLeast(6, 0)
 	case "io-uring-renameat", "io-uring-unlinkat":
 		return !kernelAtLeast(5, 11)
 	default:
