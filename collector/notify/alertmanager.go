@@ -59,9 +59,10 @@ func NewAlertmanager(o AlertmanagerOptions) (*Alertmanager, error) {
 		o.Name = "alertmanager"
 	}
 	if o.Transport == nil {
-		transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // the standard library says that it is one
-		transport.MaxIdleConnsPerHost = 1
-		o.Transport = transport
+		o.Transport = &http.Transport{
+			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second,
+			TLSHandshakeTimeout: 10 * time.Second, MaxResponseHeaderBytes: 64 << 10,
+		}
 	}
 	return &Alertmanager{
 		name: o.Name, endpoint: base.JoinPath("api", "v2", "alerts"), web: strings.TrimSuffix(o.WebURL, "/"),
@@ -200,7 +201,7 @@ func (a *Alertmanager) failure(response *http.Response, text string) error {
 	if text != "" {
 		problem += ": " + clean(text, maxAnswer)
 	}
-	err := fmt.Errorf("%s: %s", a.name, problem) //nolint:err113 // for the log
+	err := errors.New(a.name + ": " + problem)
 	switch response.StatusCode {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
 		return fmt.Errorf("%w: %w", ErrRefused, err)

@@ -145,8 +145,12 @@ func (l *lane) rest(ctx context.Context, now time.Time) next {
 	l.storeFailures = 0
 	l.count(ctx)
 	after := idle
-	if found {
-		after = min(after, max(at.Sub(now), time.Millisecond))
+	switch ahead := at.Sub(now); {
+	case found && ahead > 0:
+		after = min(after, ahead)
+	case found:
+		// It came in since Due was asked, and a nudge is on its way; or the store contradicts itself.
+		after = l.o.MinBackoff
 	}
 	return next{after: after}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,6 +79,13 @@ func (l *listener) take() []told {
 	heard := l.heard
 	l.heard = nil
 	return heard
+}
+
+// called returns when Send was called.
+func (l *listener) called() []time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.calls)
 }
 
 func (l *listener) answers(f func(context.Context, []*notify.Alert) error) {
@@ -277,9 +285,7 @@ func TestTriedAgainUntilItIsHeard(t *testing.T) {
 			d.put(finding(fmt.Sprintf("b%03d", i), isOpen))
 			time.Sleep(time.Second)
 		}
-		am.mu.Lock()
-		calls := am.calls
-		am.mu.Unlock()
+		calls := am.called()
 		low, high := 500*time.Millisecond, time.Second
 		for i := 1; i < len(calls); i++ {
 			if pause := calls[i].Sub(calls[i-1]); pause < low || pause > high+time.Millisecond {
@@ -342,7 +348,7 @@ func TestOneThatIsRefusedTakesNoOtherWithIt(t *testing.T) {
 		if n := d.metric("alerts_total", "am", "given_up"); n != 1 {
 			t.Errorf("%v were given up", n)
 		}
-		if n := len(am.calls); n > 15 {
+		if n := len(am.called()); n > 15 {
 			t.Errorf("%d requests to find one of 50", n)
 		}
 		time.Sleep(10 * time.Minute)

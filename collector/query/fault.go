@@ -23,13 +23,14 @@ func notFound(format string, args ...any) error {
 
 // explain gives an error its code. What is nobody's mistake but the collector's is logged here, and only here.
 func (s *Service) explain(ctx context.Context, method string, err error) error {
-	var mistake *store.QueryError
-	switch {
-	case errors.As(err, new(*connect.Error)):
+	if _, ok := errors.AsType[*connect.Error](err); ok {
 		return err
-	case errors.As(err, &mistake) && mistake.Limit:
+	}
+	mistake, isMistake := errors.AsType[*store.QueryError](err)
+	switch {
+	case isMistake && mistake.Limit:
 		return connect.NewError(connect.CodeResourceExhausted, mistake)
-	case errors.As(err, &mistake):
+	case isMistake:
 		return connect.NewError(connect.CodeInvalidArgument, mistake)
 	case errors.Is(err, store.ErrNotFound):
 		return connect.NewError(connect.CodeNotFound, err)
