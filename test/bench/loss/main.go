@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -27,6 +29,7 @@ var options struct {
 	Creations   int    `help:"Files made and written a second." default:"20000"`
 	Connections int    `help:"TCP connections a second." default:"10000"`
 	Execs       int    `help:"Programs executed a second." default:"2000"`
+	Stop        int    `help:"Stop the agent (SIGSTOP) for this many seconds of each load." default:"0"`
 	Generate    string `hidden:"" help:"Be the generator of a load."`
 	Rate        int    `hidden:""`
 }
@@ -109,11 +112,29 @@ func measure(l *load) (result, error) {
 	if err != nil {
 		return r, err
 	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- stopMyself(time.Duration(options.Stop) * time.Second) }()
 	p, err := generator(l)
-	if err = errors.Join(err, w.Stop()); err != nil {
+	if err = errors.Join(err, <-stopped, w.Stop()); err != nil {
 		return r, err
 	}
 	r.produced = p.Facts
 	r.rate = int(float64(p.Operations) / p.Seconds)
 	return r, nil
+}
+
+// stopMyself stops this whole process, the agent in it, for a while; the generator is another process and goes on.
+func stopMyself(length time.Duration) error {
+	if length == 0 {
+		return nil
+	}
+	pid := os.Getpid()
+	wake := exec.Command("sh", "-c", fmt.Sprintf("sleep %.3f; kill -CONT %d", length.Seconds(), pid))
+	if err := wake.Start(); err != nil {
+		return fmt.Errorf("wake up again: %w", err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	return wake.Wait()
 }
