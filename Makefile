@@ -51,7 +51,7 @@ image: build ## Build container images, one for each binary, as build/image/*.ta
 .PHONY: test
 test: ## Everything that must pass; needs root for the parts that load eBPF programs
 	@$(STAGE) --begin
-	@$(STAGE) packages tools/deps test generate verify web image
+	@$(STAGE) packages $(MAKE) --no-print-directory deps
 	@$(STAGE) build $(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory verify image-test fuzz
 	@$(STAGE) "unit tests" $(MAKE) --no-print-directory unit
@@ -63,8 +63,9 @@ test: ## Everything that must pass; needs root for the parts that load eBPF prog
 .PHONY: unit
 unit: ## Unit tests, with the race detector
 	@tools/deps test
+	@tools/unpack prometheus-alertmanager prometheus-alertmanager
 	@mkdir -p build
-	@CGO_ENABLED=1 $(GO) test -race -shuffle=on -count=1 -timeout=10m $(UNIT) 2>&1 | tee build/unit.log
+	@PATH="$$PWD/build/packages/usr/bin:$$PATH" CGO_ENABLED=1 $(GO) test -race -shuffle=on -count=1 -timeout=10m $(UNIT) 2>&1 | tee build/unit.log
 
 .PHONY: integration
 integration: build ## Tests of the real thing, as root, on this machine's kernel or, where it refuses, in a virtual machine
@@ -82,7 +83,7 @@ test-kernels: build ## The integration tests on Debian's kernels 5.10, 6.1 and 6
 	@test/kernels/deps
 	@test/kernels/fetch $(KERNELS)
 	@for kernel in $(KERNELS); do $(STAGE) "kernel $$kernel" \
-		env CGO_ENABLED=0 $(GO) test -count=1 -timeout=60m -exec "$$PWD/test/kernels/exec $$kernel" ./test/...; done
+		env CGO_ENABLED=0 $(GO) test -count=1 -timeout=60m -exec "$$PWD/test/kernels/exec $$kernel" ./test/coverage ./test/up; done
 
 .PHONY: fuzz
 fuzz: ## Every fuzzer for FUZZTIME (5s)
@@ -92,6 +93,20 @@ fuzz: ## Every fuzzer for FUZZTIME (5s)
 image-test: ## Build the container images and run each once
 	@tools/deps image
 	@$(STAGE) "container images" tools/image
+
+##@ Measure
+
+.PHONY: bench-overhead
+bench-overhead: build ## What an agent costs the programs of this machine, with it off and on in turns; BENCH="-rounds 3" takes flags
+	@mkdir -p build
+	@$(GO) build -o build/overhead ./test/bench/overhead
+	@$(SUDO) build/overhead $(BENCH)
+
+.PHONY: bench-loss
+bench-loss: ## What an agent reports, counts as lost and misses of the heaviest loads; BENCH="--seconds 10" takes flags
+	@mkdir -p build
+	@$(GO) build -o build/loss ./test/bench/loss
+	@$(SUDO) build/loss $(BENCH)
 
 ##@ Verify
 
@@ -158,7 +173,8 @@ format: ## Format C and Go
 .PHONY: deps
 deps: ## Install everything that any target needs, from the distribution's packages
 	@tools/deps test generate verify web image
+	@tools/unpack prometheus-alertmanager prometheus-alertmanager
 
 .PHONY: clean
 clean: ## Remove what was built; keeps the data of `make run`
-	rm -rf bin build/image build/*.log build/stages.tsv
+	rm -rf bin $(filter-out $(DATA),$(wildcard build/*))
