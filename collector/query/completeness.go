@@ -86,6 +86,7 @@ var sensorKinds = map[string][]store.Kind{
 	"file":   {store.KindFileWrite, store.KindFileChange, store.KindShare},
 	"socket": {store.KindFlow, store.KindListen},
 	"udp":    {store.KindFlow, store.KindListen},
+	"memory": {store.KindShare},
 	"dns":    {store.KindDNS},
 }
 
