@@ -80,7 +80,11 @@ func NewJudgeWithLimits(s *Set, limits Limits) *Judge {
 	j := &Judge{set: s, limits: limits, files: map[fileID]*file{}}
 	j.workloads = newRecent(limits.Workloads, func(_ workloadKey, w *workload) { j.forgetWorkload(w) })
 	j.instances = newRecent(limits.Instances, func(i *instance, _ struct{}) { j.forgetInstance(i) })
-	j.processes = newRecent(limits.Processes, func(_ processKey, i *instance) { i.partial = true })
+	j.processes = newRecent(limits.Processes, func(_ processKey, i *instance) {
+		if i != nil {
+			i.partial = true
+		}
+	})
 	j.matters = newRecent(limits.Matters, func(m *matter, _ struct{}) { j.forgetMatter(m) })
 	j.held = newRecent(limits.Held, func(h *heldFlow, _ struct{}) { j.forgetHeld(h) })
 	j.tracked = newRecent(limits.Files, func(f *file, _ struct{}) { j.forgetFile(f) })

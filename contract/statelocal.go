@@ -65,9 +65,12 @@ func (j *Judge) write(in *instance, ev *spoorv1.Event, w *spoorv1.FileWrite, t t
 	if known && len(f.names) == 1 && f.names[0] != path && !truncated {
 		// Its new name was not reported, or is yet to come.
 		j.renamed(f, f.names[0], path, t, f.moved)
-		return
+	} else {
+		j.weigh(f, t, true)
 	}
-	j.weigh(f, t, true)
+	if in.over && f.diesWithInstance() {
+		j.gone(f, t, ev)
+	}
 }
 
 // watched says whether anything about a file could ever be said, so that it is worth remembering.

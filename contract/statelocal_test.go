@@ -403,6 +403,21 @@ func TestInstanceEnds(t *testing.T) {
 			s.tick(time.Minute, "cleared state.local /app/y")
 			s.tick(time.Hour)
 		}},
+		{"the summary of what it wrote comes after its end", func(s *scene) {
+			start(s)
+			s.sees(exit)
+			s.sees(write(inode("/tmp/x", 7, layer)))
+			s.sees(write(inode("/app/y", 8, layer)), "medium state.local /app/y")
+			s.tick(time.Minute, "cleared state.local /app/y")
+			s.tick(time.Hour)
+		}},
+		{"its process number is used again", func(s *scene) {
+			start(s)
+			s.sees(exit)
+			start(s)
+			s.sees(write(inode("/tmp/x", 7, layer)))
+			s.tick(time.Hour, "medium state.local /tmp/x")
+		}},
 		{"a host path stays", func(s *scene) {
 			start(s)
 			s.sees(write(inode("/tmp/x", 7, hostPath)))

@@ -70,7 +70,10 @@ type instance struct {
 	// Processes that are known to run, and whether some may be unknown: then their end proves nothing.
 	running int
 	partial bool
-	dead    bool
+	// The last process has ended. Summaries of what it did may still come.
+	over bool
+	// No longer remembered.
+	dead bool
 }
 
 // scratchUse is what an instance keeps below one scratch path.
@@ -145,7 +148,8 @@ type processKey struct {
 }
 
 // follow keeps count of the processes that an instance has, to notice its end. A process that changes its cgroup, as
-// the first of a unit or a container does, takes its count along.
+// the first of a unit or a container does, takes its count along. One that has ended is remembered as nobody's, so
+// that late summaries of what it did do not bring it back; only a start does, when its number is used again.
 func (j *Judge) follow(in *instance, ev *spoorv1.Event, t time.Time) {
 	tgid := ev.GetProcess().GetTgid()
 	if tgid == 0 || in == nil && j.processes.len() == 0 {
@@ -154,21 +158,26 @@ func (j *Judge) follow(in *instance, ev *spoorv1.Event, t time.Time) {
 	key := processKey{ev.GetNode(), tgid}
 	before, known := j.processes.get(key)
 	after := in
-	if ev.GetProcessExit() != nil {
+	switch {
+	case ev.GetProcessExit() != nil:
 		after = nil
+	case known && before == nil && ev.GetProcessStart() == nil:
+		return
 	}
 	if known && before == after {
 		return
 	}
 	if after != nil {
 		after.running++
-		j.processes.put(key, after)
-	} else if known {
-		j.processes.remove(key)
+		after.over = false
 	}
-	if known {
+	if known || after != nil {
+		j.processes.put(key, after)
+	}
+	if before != nil {
 		before.running--
 		if before.running == 0 && !before.partial && !before.dead {
+			before.over = true
 			j.ended(before, ev, t)
 		}
 	}
