@@ -138,6 +138,19 @@ func TestWatcher(t *testing.T) {
 		t.Errorf("the agent is still there: %v", err)
 	}
 
+	// One that ends while it should watch spoils the measurement.
+	if err := w.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	err := <-w.ended
+	w.ended <- err
+	if err := w.stop(); err == nil || !strings.Contains(err.Error(), "ended by itself") {
+		t.Errorf("error is %v", err)
+	}
+
 	t.Setenv(envAgent, "broken")
 	if err := w.start(t.Context()); err == nil || !strings.Contains(err.Error(), "there is nothing to watch") {
 		t.Errorf("error is %v", err)

@@ -95,7 +95,12 @@ func (w *watcher) start(ctx context.Context) error {
 	w.ended = make(chan error, 1)
 	go func() { w.ended <- w.cmd.Wait() }()
 	if err := w.await(ctx); err != nil {
-		return errors.Join(err, w.stop())
+		select {
+		case <-w.ended:
+			return err
+		default:
+			return errors.Join(err, w.stop())
+		}
 	}
 	return nil
 }
@@ -146,16 +151,19 @@ func (w *watcher) ready(ctx context.Context) bool {
 	return errors.Join(err, answer.Body.Close()) == nil && answer.StatusCode == http.StatusOK
 }
 
-// stop ends the agent as a person would and waits until the kernel has let go of its programs.
+// stop ends the agent as a person would and waits until the kernel has let go of its programs. How it ends is its own
+// business (without a collector it complains); but until then it must have watched.
 func (w *watcher) stop() error {
+	select {
+	case err := <-w.ended:
+		return fmt.Errorf("the agent ended by itself (%w), so part of the measurement is without it:\n%s", err, w.output)
+	default:
+	}
 	if err := w.cmd.Process.Signal(unix.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stop agent: %w", err)
 	}
 	select {
-	case err := <-w.ended:
-		if err != nil {
-			return fmt.Errorf("the agent ended badly: %w:\n%s", err, w.output)
-		}
+	case <-w.ended:
 	case <-time.After(patience):
 		return errors.Join(fmt.Errorf("the agent does not end within %v of SIGTERM", patience), unix.Kill(-w.cmd.Process.Pid, unix.SIGKILL))
 	}
