@@ -4,10 +4,12 @@ package agent
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/spoor/spoor/agent/kernel"
 	"github.com/spoor/spoor/agent/workload"
 	"github.com/spoor/spoor/agent/workload/cri"
 	"github.com/spoor/spoor/agent/workload/disk"
@@ -17,10 +19,11 @@ import (
 // How long a stop waits for the names of what began just before.
 const lastNames = time.Second
 
-// hostProc is where the host's view of itself is: with pid 1 of the host's own namespaces, if the agent may look.
+// hostProc is the process that shows the host's own files: init; the kernel's kthreadd, where init has more capabilities
+// than the agent; or, in a pid namespace of its own, the agent.
 func hostProc() string {
-	for _, proc := range []string{"/proc/1", "/proc/self"} {
-		if _, _, err := workload.Hierarchies(proc); err == nil {
+	for _, proc := range []string{"/proc/1", "/proc/2"} {
+		if _, err := os.Stat(proc + "/root/proc"); err == nil {
 			return proc
 		}
 	}
@@ -30,7 +33,11 @@ func hostProc() string {
 // openNames prepares what says who a process belongs to. The sources begin with Run.
 func (a *Agent) openNames(bootID string) error {
 	proc := hostProc()
-	unified, v1, err := workload.Hierarchies(proc)
+	controller, err := kernel.CgroupV1()
+	if err != nil {
+		return err
+	}
+	unified, v1, err := workload.Hierarchies(proc, controller)
 	if err != nil {
 		return err
 	}

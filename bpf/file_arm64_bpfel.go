@@ -86,6 +86,8 @@ const (
 	FileVarTouched        = "touched"
 	FileVarUnusedFileFact = "unused_file_fact"
 	FileVarUnusedFileKey  = "unused_file_key"
+	FileVarV1Hierarchy    = "v1_hierarchy"
+	FileVarV1Subsys       = "v1_subsys"
 	FileVarWindow         = "window"
 )
 
@@ -152,6 +154,8 @@ type FileVariableSpecs struct {
 	Touched        *ebpf.VariableSpec `ebpf:"touched"`
 	UnusedFileFact *ebpf.VariableSpec `ebpf:"unused_file_fact"`
 	UnusedFileKey  *ebpf.VariableSpec `ebpf:"unused_file_key"`
+	V1Hierarchy    *ebpf.VariableSpec `ebpf:"v1_hierarchy"`
+	V1Subsys       *ebpf.VariableSpec `ebpf:"v1_subsys"`
 	Window         *ebpf.VariableSpec `ebpf:"window"`
 }
 
@@ -199,6 +203,8 @@ type FileVariables struct {
 	Touched        *ebpf.Variable `ebpf:"touched"`
 	UnusedFileFact *ebpf.Variable `ebpf:"unused_file_fact"`
 	UnusedFileKey  *ebpf.Variable `ebpf:"unused_file_key"`
+	V1Hierarchy    *ebpf.Variable `ebpf:"v1_hierarchy"`
+	V1Subsys       *ebpf.Variable `ebpf:"v1_subsys"`
 	Window         *ebpf.Variable `ebpf:"window"`
 }
 

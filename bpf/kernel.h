@@ -190,11 +190,17 @@ struct cgroup_root {
 } KERNEL_TYPE;
 
 struct cgroup {
+	int level;
 	struct kernfs_node *kn;
 	struct cgroup_root *root;
 } KERNEL_TYPE;
 
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+} KERNEL_TYPE;
+
 struct css_set {
+	struct cgroup_subsys_state *subsys[1]; /* one for each controller of the kernel */
 	struct cgroup *dfl_cgrp;
 } KERNEL_TYPE;
 

@@ -37,6 +37,8 @@ type MemoryWho struct {
 const (
 	MemoryProgMemoryMapped       = "memory_mapped"
 	MemoryVarUnusedMappingRecord = "unused_mapping_record"
+	MemoryVarV1Hierarchy         = "v1_hierarchy"
+	MemoryVarV1Subsys            = "v1_subsys"
 )
 
 // LoadMemory returns the embedded CollectionSpec for Memory.
@@ -95,6 +97,8 @@ type MemoryMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type MemoryVariableSpecs struct {
 	UnusedMappingRecord *ebpf.VariableSpec `ebpf:"unused_mapping_record"`
+	V1Hierarchy         *ebpf.VariableSpec `ebpf:"v1_hierarchy"`
+	V1Subsys            *ebpf.VariableSpec `ebpf:"v1_subsys"`
 }
 
 // MemoryObjects contains all objects after they have been loaded into the kernel.
@@ -128,6 +132,8 @@ func (m *MemoryMaps) Close() error {
 // It can be passed to LoadMemoryObjects or ebpf.CollectionSpec.LoadAndAssign.
 type MemoryVariables struct {
 	UnusedMappingRecord *ebpf.Variable `ebpf:"unused_mapping_record"`
+	V1Hierarchy         *ebpf.Variable `ebpf:"v1_hierarchy"`
+	V1Subsys            *ebpf.Variable `ebpf:"v1_subsys"`
 }
 
 // MemoryPrograms contains all programs after they have been loaded into the kernel.

@@ -11,7 +11,8 @@
  *   iter/task            everything that ran already when the agent came
  *
  * Records go through a ring without waking the reader, which looks a few times a second; it is woken early only when
- * the ring fills. A record that does not fit is counted, and the reader then walks all tasks again.
+ * the ring fills, and for a new cgroup: a container that ends at once is forgotten by its runtime as soon, so its name
+ * must be asked for before it begins. A record that does not fit is counted, and the reader then walks all tasks again.
  */
 #include "spoor.h"
 #include "path.h"
@@ -79,7 +80,7 @@ struct cgroup_record {
 	__u64 time;
 	__u16 type;
 	__u16 path_bytes;
-	__u32 hierarchy_id; /* 1 is the v2 hierarchy */
+	__u32 hierarchy_id; /* 0 is the v2 hierarchy */
 	__u64 cgroup_id;
 };
 ASSERT_SIZE(struct cgroup_record, 24);
@@ -253,7 +254,7 @@ int BPF_PROG(process_cgroup_mkdir, struct cgroup *cgrp, const char *path)
 	if (n > PATH_BYTES)
 		return 0;
 	s->record.path_bytes = n;
-	if (bpf_ringbuf_output(&process_ring, s, sizeof(s->record) + n, wakeup()))
+	if (bpf_ringbuf_output(&process_ring, s, sizeof(s->record) + n, BPF_RB_FORCE_WAKEUP))
 		count_loss(&losses, PROCESS_LOST_CGROUP);
 	return 0;
 }

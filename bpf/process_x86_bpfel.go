@@ -81,6 +81,8 @@ const (
 	ProcessProgProcessExit        = "process_exit"
 	ProcessProgProcessFork        = "process_fork"
 	ProcessProgProcessFound       = "process_found"
+	ProcessVarV1Hierarchy         = "v1_hierarchy"
+	ProcessVarV1Subsys            = "v1_subsys"
 )
 
 // LoadProcess returns the embedded CollectionSpec for Process.
@@ -146,6 +148,8 @@ type ProcessMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProcessVariableSpecs struct {
+	V1Hierarchy *ebpf.VariableSpec `ebpf:"v1_hierarchy"`
+	V1Subsys    *ebpf.VariableSpec `ebpf:"v1_subsys"`
 }
 
 // ProcessObjects contains all objects after they have been loaded into the kernel.
@@ -187,6 +191,8 @@ func (m *ProcessMaps) Close() error {
 //
 // It can be passed to LoadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProcessVariables struct {
+	V1Hierarchy *ebpf.Variable `ebpf:"v1_hierarchy"`
+	V1Subsys    *ebpf.Variable `ebpf:"v1_subsys"`
 }
 
 // ProcessPrograms contains all programs after they have been loaded into the kernel.

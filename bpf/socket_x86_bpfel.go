@@ -78,6 +78,8 @@ const (
 	SocketVarTouched        = "touched"
 	SocketVarUnusedFlowFact = "unused_flow_fact"
 	SocketVarUnusedFlowKey  = "unused_flow_key"
+	SocketVarV1Hierarchy    = "v1_hierarchy"
+	SocketVarV1Subsys       = "v1_subsys"
 )
 
 // LoadSocket returns the embedded CollectionSpec for Socket.
@@ -146,6 +148,8 @@ type SocketVariableSpecs struct {
 	Touched        *ebpf.VariableSpec `ebpf:"touched"`
 	UnusedFlowFact *ebpf.VariableSpec `ebpf:"unused_flow_fact"`
 	UnusedFlowKey  *ebpf.VariableSpec `ebpf:"unused_flow_key"`
+	V1Hierarchy    *ebpf.VariableSpec `ebpf:"v1_hierarchy"`
+	V1Subsys       *ebpf.VariableSpec `ebpf:"v1_subsys"`
 }
 
 // SocketObjects contains all objects after they have been loaded into the kernel.
@@ -193,6 +197,8 @@ type SocketVariables struct {
 	Touched        *ebpf.Variable `ebpf:"touched"`
 	UnusedFlowFact *ebpf.Variable `ebpf:"unused_flow_fact"`
 	UnusedFlowKey  *ebpf.Variable `ebpf:"unused_flow_key"`
+	V1Hierarchy    *ebpf.Variable `ebpf:"v1_hierarchy"`
+	V1Subsys       *ebpf.Variable `ebpf:"v1_subsys"`
 }
 
 // SocketPrograms contains all programs after they have been loaded into the kernel.

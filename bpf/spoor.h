@@ -39,9 +39,32 @@ static __always_inline void who_is(struct task_struct *task, struct who *who)
 	who->exec_count = (__u32)BPF_CORE_READ(task, self_exec_id);
 }
 
+/*
+ * The v1 controller that tells cgroups apart where the unified hierarchy does not: its index in css_set.subsys and the
+ * number of its hierarchy. 0 where no v1 hierarchy is mounted; then the code below is gone. Set by the agent.
+ */
+const volatile __u32 v1_subsys;
+const volatile __u32 v1_hierarchy;
+
+/* Ids are counted in each hierarchy for itself: those of v1 carry its number in the upper byte, which no count reaches. */
+#define V1_SHIFT 56
+
+/* The cgroup of a task in the unified hierarchy, or in a v1 one if it is in the root of that. */
 static __always_inline __u64 cgroup_of(struct task_struct *task)
 {
-	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	struct css_set *set = BPF_CORE_READ(task, cgroups);
+	struct cgroup *unified = BPF_CORE_READ(set, dfl_cgrp), *v1;
+	struct cgroup_subsys_state *css = NULL;
+	__u64 id = BPF_CORE_READ(unified, kn, id);
+
+	if (!v1_hierarchy || BPF_CORE_READ(unified, level))
+		return id;
+	bpf_probe_read_kernel(&css, sizeof(css),
+			      (void *)set + bpf_core_field_offset(struct css_set, subsys) + v1_subsys * sizeof(css));
+	v1 = BPF_CORE_READ(css, cgroup);
+	if (!v1 || !BPF_CORE_READ(v1, level)) /* in no cgroup of either */
+		return id;
+	return BPF_CORE_READ(v1, kn, id) | (__u64)v1_hierarchy << V1_SHIFT;
 }
 
 /*

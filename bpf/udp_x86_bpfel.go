@@ -48,6 +48,8 @@ const (
 	UdpVarTouched        = "touched"
 	UdpVarUnusedFlowFact = "unused_flow_fact"
 	UdpVarUnusedFlowKey  = "unused_flow_key"
+	UdpVarV1Hierarchy    = "v1_hierarchy"
+	UdpVarV1Subsys       = "v1_subsys"
 )
 
 // LoadUdp returns the embedded CollectionSpec for Udp.
@@ -118,6 +120,8 @@ type UdpVariableSpecs struct {
 	Touched        *ebpf.VariableSpec `ebpf:"touched"`
 	UnusedFlowFact *ebpf.VariableSpec `ebpf:"unused_flow_fact"`
 	UnusedFlowKey  *ebpf.VariableSpec `ebpf:"unused_flow_key"`
+	V1Hierarchy    *ebpf.VariableSpec `ebpf:"v1_hierarchy"`
+	V1Subsys       *ebpf.VariableSpec `ebpf:"v1_subsys"`
 }
 
 // UdpObjects contains all objects after they have been loaded into the kernel.
@@ -161,6 +165,8 @@ type UdpVariables struct {
 	Touched        *ebpf.Variable `ebpf:"touched"`
 	UnusedFlowFact *ebpf.Variable `ebpf:"unused_flow_fact"`
 	UnusedFlowKey  *ebpf.Variable `ebpf:"unused_flow_key"`
+	V1Hierarchy    *ebpf.Variable `ebpf:"v1_hierarchy"`
+	V1Subsys       *ebpf.Variable `ebpf:"v1_subsys"`
 }
 
 // UdpPrograms contains all programs after they have been loaded into the kernel.

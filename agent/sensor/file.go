@@ -87,6 +87,9 @@ func OpenFile(o FileOptions) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("file sensor: %w", err)
 	}
+	if err := tellV1(spec); err != nil {
+		return nil, fmt.Errorf("file sensor: %w", err)
+	}
 	if o.NameRing != 0 {
 		spec.Maps[bpf.FileMapNameRing].MaxEntries = o.NameRing
 	}

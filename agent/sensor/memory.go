@@ -27,8 +27,15 @@ type Memory struct{ objects bpf.MemoryObjects }
 
 // OpenMemory loads the sensor. Kernels before 5.13 cannot iterate mappings.
 func OpenMemory() (*Memory, error) {
+	spec, err := bpf.LoadMemory()
+	if err != nil {
+		return nil, fmt.Errorf("memory sensor: %w", err)
+	}
+	if err := tellV1(spec); err != nil {
+		return nil, fmt.Errorf("memory sensor: %w", err)
+	}
 	m := &Memory{}
-	if err := bpf.LoadMemoryObjects(&m.objects, nil); err != nil {
+	if err := spec.LoadAndAssign(&m.objects, nil); err != nil {
 		return nil, explain("memory", err)
 	}
 	return m, nil

@@ -52,7 +52,7 @@ type ProcessEvent struct {
 	Args          []string
 	ArgsTruncated bool
 
-	// Of CgroupMade: 1 is the v2 hierarchy.
+	// Of CgroupMade: 0 is the v2 hierarchy.
 	HierarchyID uint32
 	CgroupPath  string
 }
@@ -71,6 +71,9 @@ type Process struct {
 func OpenProcess(ringBytes uint32) (*Process, error) {
 	spec, err := bpf.LoadProcess()
 	if err != nil {
+		return nil, fmt.Errorf("process sensor: %w", err)
+	}
+	if err := tellV1(spec); err != nil {
 		return nil, fmt.Errorf("process sensor: %w", err)
 	}
 	if ringBytes != 0 {

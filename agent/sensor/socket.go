@@ -74,6 +74,9 @@ func OpenSocket(entries uint32) (*Socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socket sensor: %w", err)
 	}
+	if err := tellV1(spec); err != nil {
+		return nil, fmt.Errorf("socket sensor: %w", err)
+	}
 	s := &Socket{}
 	storage, err := hasHelper("sock_from_file")
 	if err != nil {

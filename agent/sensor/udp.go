@@ -28,6 +28,9 @@ func OpenUDP(socket *Socket, root string) (*UDP, error) {
 	if err != nil {
 		return nil, fmt.Errorf("udp sensor: %w", err)
 	}
+	if err := tellV1(spec); err != nil {
+		return nil, fmt.Errorf("udp sensor: %w", err)
+	}
 	u := &UDP{}
 	err = spec.LoadAndAssign(&u.objects, &ebpf.CollectionOptions{
 		MapReplacements: map[string]*ebpf.Map{bpf.UdpMapFacts: socket.objects.Facts},

@@ -4,9 +4,7 @@ package workload
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,99 +12,71 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spoor/spoor/agent/kernel"
 )
 
 // Hierarchy is one tree of cgroups: the unified one (v2), or one of those that a v1 controller has for itself.
 type Hierarchy struct {
-	// As the kernel numbers them (/proc/cgroups); v2 is 1 to it.
+	// As the kernel numbers them: 0 is the unified one.
 	ID uint32
-	// Of v1, the controller by which it is known; "" is v2.
+	// Of v1, the controller by which it is known.
 	Controller string
 	// Where it is mounted, as the agent can reach it.
 	Mount string
 }
 
-// The number of the v2 hierarchy (cgrp_dfl_root in kernel/cgroup/cgroup.c is the first).
-const unifiedID = 1
-
 // Ids of cgroups are counted in each hierarchy for itself. The kernel side says those of v1 with the hierarchy's number
-// in the upper byte, which no count reaches.
+// in the upper byte, which no count reaches (bpf/spoor.h).
 const hierarchyShift = 56
 
 // Key returns the id under which the kernel side reports the cgroup with this id of this hierarchy.
-func Key(hierarchy uint32, id uint64) uint64 {
-	if hierarchy == unifiedID {
-		return id
-	}
-	return id | uint64(hierarchy)<<hierarchyShift
-}
+func Key(hierarchy uint32, id uint64) uint64 { return id | uint64(hierarchy)<<hierarchyShift }
 
-func hierarchyOf(key uint64) uint32 {
-	return max(uint32(key>>hierarchyShift), unifiedID) //nolint:gosec // eight bits
-}
+func hierarchyOf(key uint64) uint32 { return uint32(key >> hierarchyShift) } //nolint:gosec // eight bits
 
-// Every runtime and systemd put what they start into each of these; the first that is mounted tells for all.
-var telling = []string{"pids", "memory", "cpu", "devices", "freezer", "cpuset", "blkio"}
-
-// Hierarchies returns the trees in which processes are told apart: v2 where it is mounted, and one of v1 where any is. The
-// host's view is taken from proc (/proc/1 with enough capabilities, else /proc/self).
-func Hierarchies(proc string) (unified, v1 *Hierarchy, err error) {
+// Hierarchies returns the trees in which processes are told apart: the unified one where it is mounted, and that of the v1
+// controller by which the kernel side tells, if there is one. The host's view is taken from proc, the folder in /proc of
+// a process that has it.
+func Hierarchies(proc string, v1 kernel.V1) (unified, other *Hierarchy, err error) {
 	mountinfo, err := os.ReadFile(filepath.Join(proc, "mountinfo"))
 	if err != nil {
 		return nil, nil, fmt.Errorf("find the cgroup hierarchies: %w", err)
 	}
-	controllers, err := os.ReadFile("/proc/cgroups")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without v1 has no such file
-		return nil, nil, fmt.Errorf("find the cgroup hierarchies: %w", err)
+	if mount, ok := findMount(string(mountinfo), ""); ok {
+		unified = &Hierarchy{Mount: filepath.Join(proc, "root", mount)}
 	}
-	unified, v1 = findHierarchies(string(mountinfo), string(controllers))
-	for _, h := range []*Hierarchy{unified, v1} {
-		if h != nil {
-			h.Mount = filepath.Join(proc, "root", h.Mount)
-		}
+	if v1.Hierarchy == 0 {
+		return unified, nil, nil
 	}
-	return unified, v1, nil
+	other = &Hierarchy{ID: v1.Hierarchy, Controller: v1.Controller}
+	if mount, ok := findMount(string(mountinfo), v1.Controller); ok {
+		other.Mount = filepath.Join(proc, "root", mount)
+	}
+	return unified, other, nil
 }
 
-// findHierarchies reads a mountinfo file (proc_pid_mountinfo(5)) and /proc/cgroups.
-func findHierarchies(mountinfo, controllers string) (unified, v1 *Hierarchy) {
-	numbers := map[string]uint32{} // of the v1 controllers that have a hierarchy
-	for line := range strings.Lines(controllers) {
-		f := strings.Fields(line)
-		if len(f) < 2 || strings.HasPrefix(f[0], "#") {
-			continue
-		}
-		if n, err := strconv.ParseUint(f[1], 10, 8); err == nil && n > unifiedID {
-			numbers[f[0]] = uint32(n)
-		}
-	}
-	best := len(telling)
+// findMount finds where the hierarchy of a v1 controller, or the unified one where that is "", is mounted in a mountinfo
+// file (proc_pid_mountinfo(5)). A mount that shows a part of the tree only is no better than none, unless there is no other.
+func findMount(mountinfo, controller string) (point string, ok bool) {
 	for line := range strings.Lines(mountinfo) {
-		before, after, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " - ")
+		before, after, cut := strings.Cut(strings.TrimSuffix(line, "\n"), " - ")
 		mount, rest := strings.Fields(before), strings.Fields(after)
-		if !ok || len(mount) < 5 || len(rest) < 3 {
+		if !cut || len(mount) < 5 || len(rest) < 3 {
 			continue
 		}
-		root, point := mount[3], mount[4]
-		switch rest[0] {
-		case "cgroup2":
-			// A mount that shows a part of the tree only is no better than none, unless there is no other.
-			if unified == nil || root == "/" {
-				unified = &Hierarchy{ID: unifiedID, Mount: point}
-			}
-		case "cgroup":
-			if root != "/" {
+		if controller == "" {
+			if rest[0] != "cgroup2" {
 				continue
 			}
-			for option := range strings.SplitSeq(rest[2], ",") {
-				rank := slices.Index(telling, option)
-				if number, ok := numbers[option]; ok && rank >= 0 && rank < best {
-					best, v1 = rank, &Hierarchy{ID: number, Controller: option, Mount: point}
-				}
-			}
+		} else if rest[0] != "cgroup" || !slices.Contains(strings.Split(rest[2], ","), controller) {
+			continue
+		}
+		if !ok || mount[3] == "/" {
+			point, ok = mount[4], true
 		}
 	}
-	return unified, v1
+	return point, ok
 }
 
 // path asks the kernel where the cgroup with this id is now: the file systems of cgroups take ids for file handles.

@@ -18,6 +18,8 @@ type Instance struct {
 	owner Owner
 	// There is more to come, and events had better wait for it.
 	pending bool
+	// A process was seen in it.
+	used bool
 	// Since when events wait; zero before the first look.
 	since time.Time
 }

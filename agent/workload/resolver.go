@@ -96,7 +96,7 @@ func New(o Options) (*Resolver, error) {
 // Scan walks the cgroup trees and learns what it does not know.
 func (r *Resolver) Scan() {
 	for _, h := range []*Hierarchy{r.o.Unified, r.o.V1} {
-		if h == nil {
+		if h == nil || h.Mount == "" {
 			continue
 		}
 		//nolint:errcheck // a cgroup that vanishes while it is walked is simply not learnt
@@ -132,7 +132,7 @@ func (r *Resolver) began(dir string) time.Time {
 
 // Learn says that the cgroup with this id (as Key makes it) has this path below its hierarchy's mount, since start.
 func (r *Resolver) Learn(id uint64, path string, start time.Time) {
-	if n := hierarchyOf(id); n != unifiedID && (r.o.V1 == nil || r.o.V1.ID != n) {
+	if n := hierarchyOf(id); n != 0 && (r.o.V1 == nil || r.o.V1.ID != n) {
 		return // another controller's tree, which shows the same
 	}
 	if path == "" {
@@ -164,11 +164,28 @@ func (r *Resolver) Learn(id uint64, path string, start time.Time) {
 	if c, ok := r.claims.Get(owner.ContainerID); ok && c.path == path && c.key != id && hierarchyOf(c.key) == hierarchyOf(id) {
 		r.o.Directory.Refresh(owner.ContainerID) // it was started again: its count of starts is another
 	}
+	if owner.ContainerID != "" { // a pod's own cgroup is made long before the pod, and hardly ever has processes
+		r.await(in)
+	}
+}
+
+func (r *Resolver) await(in *Instance) {
 	r.waiting[in] = struct{}{}
 	in.pending = true
 	if !r.name(in) {
 		r.o.Directory.want(in.want())
 	}
+}
+
+// use says that a process is in the instance.
+func (r *Resolver) use(in *Instance) *Instance {
+	if !in.used {
+		in.used = true
+		if in.owner.ContainerID == "" && in.owner.PodUID != "" && r.o.Directory != nil {
+			r.await(in)
+		}
+	}
+	return in
 }
 
 // task says whether a path without any telling name is that of a containerd task.
@@ -192,14 +209,14 @@ func (r *Resolver) Of(id uint64, tgid uint32, kernelThread bool) *Instance {
 		return r.kernel
 	}
 	if in, ok := r.instances.Get(id); ok {
-		return in
+		return r.use(in)
 	}
 	hierarchy := r.o.Unified
-	if hierarchyOf(id) != unifiedID {
+	if hierarchyOf(id) != 0 {
 		hierarchy = r.o.V1
 	}
 	if hierarchy == nil {
-		hierarchy = &Hierarchy{ID: unifiedID}
+		hierarchy = &Hierarchy{}
 	}
 	path, err := hierarchy.path(id &^ (0xff << hierarchyShift))
 	if err != nil {
@@ -214,7 +231,7 @@ func (r *Resolver) Of(id uint64, tgid uint32, kernelThread bool) *Instance {
 	}
 	r.Learn(id, path, start)
 	if in, ok := r.instances.Get(id); ok {
-		return in
+		return r.use(in)
 	}
 	return r.host
 }
@@ -223,7 +240,7 @@ func (r *Resolver) Of(id uint64, tgid uint32, kernelThread bool) *Instance {
 func (r *Resolver) Host() *Instance { return r.host }
 
 // Settle names what can be named now. What waited too long goes with what is known, and is counted; it is named when that
-// comes later all the same. It returns how many instances are pending still.
+// comes later all the same. It returns how many instances with processes are pending still.
 func (r *Resolver) Settle(now time.Time) int {
 	if r.o.Directory == nil {
 		return 0
@@ -241,7 +258,7 @@ func (r *Resolver) Settle(now time.Time) int {
 			if in.since.IsZero() {
 				in.since = now
 			} else if !news && now.Sub(in.since) < patience {
-				if in.pending {
+				if in.pending && in.used {
 					pending++
 				}
 				continue
@@ -252,7 +269,7 @@ func (r *Resolver) Settle(now time.Time) int {
 			if in.pending && now.Sub(in.since) >= patience {
 				r.giveUp(in)
 			}
-			if in.pending {
+			if in.pending && in.used {
 				pending++
 			}
 		}
@@ -277,7 +294,7 @@ func (r *Resolver) giveUp(in *Instance) {
 			return
 		}
 	}
-	if in.proto.GetContainerName() == "" && in.proto.GetPodName() == "" {
+	if in.used && in.proto.GetContainerName() == "" && in.proto.GetPodName() == "" {
 		r.unnamed++
 	}
 }
@@ -289,8 +306,10 @@ func (r *Resolver) abandon(in *Instance) {
 	delete(r.waiting, in)
 	if in.pending {
 		in.pending = false
-		r.unnamed++
 		r.o.Directory.forget(in.want())
+		if in.used {
+			r.unnamed++
+		}
 	}
 }
 
