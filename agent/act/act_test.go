@@ -99,8 +99,7 @@ func doAndCheck(t *testing.T, a *Act, env Env, check check) {
 		return nil
 	}
 	r, err := a.Do(ctx, env)
-	var lack *Unsupported
-	if errors.As(err, &lack) {
+	if lack, ok := errors.AsType[*Unsupported](err); ok {
 		if !mayLack(a.Name, fsType(env.Dir), env.Dir, lack.Reason) {
 			t.Errorf("%v, although it should be possible", err)
 		}

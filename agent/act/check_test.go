@@ -128,7 +128,7 @@ func checks() map[string]check {
 		"name-long":    named(func(path string) bool { return len(path) == pathMax }),
 		"name-renamed": after(all(gone("old"), content("new", run(oldByte, block), run(newByte, small)),
 			changed(opRename, "old"), fact(FileWrite, roleActor))),
-		"name-deleted": check{
+		"name-deleted": {
 			held: func(t *testing.T, r *Result) {
 				// The only way to a deleted file leads through the process that has it open.
 				links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", r.Tgid))
@@ -366,7 +366,7 @@ func typeIs(name string, mode uint32) func(*testing.T, *Result) {
 func links(name string, n uint64) func(*testing.T, *Result) {
 	return func(t *testing.T, r *Result) {
 		t.Helper()
-		if st := stat(t, filepath.Join(r.Dir, name)); uint64(st.Nlink) != n {
+		if st := stat(t, filepath.Join(r.Dir, name)); uint64(st.Nlink) != n { //nolint:unconvert // it has 32 bits on arm64
 			t.Errorf("%s has %d links", name, st.Nlink)
 		}
 	}

@@ -15,7 +15,7 @@ func fileNameActs() []*Act {
 		Name: "rename", Group: GroupFile,
 		Summary: "give a file of another process a new name",
 		run: func(s *stage) error {
-			return s.rename(func(from, to string) error { return unix.Rename(from, to) })
+			return s.rename(unix.Rename)
 		},
 	}, {
 		Name: "rename-over", Group: GroupFile,

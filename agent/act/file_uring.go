@@ -48,7 +48,7 @@ func fileUringActs() []*Act {
 		Summary: "rename a file by io_uring",
 		needs:   []need{needUring(0, uringRenameat)},
 		run: withUring(func(s *stage, r *uring) error {
-			return s.rename(func(from, to string) error { return r.rename(from, to) })
+			return s.rename(r.rename)
 		}),
 	}, {
 		Name: "io-uring-unlinkat", Group: GroupFile,

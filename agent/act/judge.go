@@ -266,7 +266,8 @@ func (p *Process) compare(got *spoorv1.Process) string {
 	if raw := got.GetArgsRaw(); len(raw) > 0 {
 		args = strings.TrimSuffix(string(raw), "\x00")
 	}
-	if args != want && !(got.GetArgsTruncated() && args != "" && strings.HasPrefix(want, args)) {
+	begins := got.GetArgsTruncated() && args != "" && strings.HasPrefix(want, args)
+	if args != want && !begins {
 		difference += fmt.Sprintf("arguments %.200q instead of %.200q; ", args, want)
 	}
 	return difference

@@ -73,19 +73,22 @@ func onFiles(dir, what string, try func(a, b *os.File) error) (_ string, err err
 		return "", err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
-	var files [2]*os.File
-	for i, name := range []string{"a", "b"} {
-		f, err := os.Create(filepath.Join(tmp, name))
-		if err != nil {
-			return "", err
-		}
-		defer func() { _ = f.Close() }()
-		if _, err := f.Write(fill(oldByte, os.Getpagesize())); err != nil {
-			return "", err
-		}
-		files[i] = f
+	page := fill(oldByte, os.Getpagesize())
+	a, errA := os.Create(filepath.Join(tmp, "a"))
+	b, errB := os.Create(filepath.Join(tmp, "b"))
+	defer func() {
+		_ = a.Close()
+		_ = b.Close()
+	}()
+	if err := errors.Join(errA, errB); err != nil {
+		return "", err
 	}
-	return lacks(try(files[0], files[1]), what, fsType(dir))
+	_, errA = a.Write(page)
+	_, errB = b.Write(page)
+	if err := errors.Join(errA, errB); err != nil {
+		return "", err
+	}
+	return lacks(try(a, b), what, fsType(dir))
 }
 
 func needReflink(dir string) (string, error) {

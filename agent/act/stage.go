@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -145,8 +146,8 @@ func (s *stage) play(part func(*stage) error) (err error) {
 			s.kill()
 			return
 		}
-		for i := len(s.cleanups) - 1; i >= 0; i-- {
-			err = errors.Join(err, s.cleanups[i]())
+		for _, cleanup := range slices.Backward(s.cleanups) {
+			err = errors.Join(err, cleanup())
 		}
 		for _, f := range s.forks {
 			err = errors.Join(err, f.end())

@@ -109,20 +109,11 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	var p places
-	for _, place := range []struct {
-		dir, kind *string
-		magic     int64
-		name      string
-	}{{&p.tmpfs, &s.tmpfs, unix.TMPFS_MAGIC, "tmpfs"}, {&p.ext4, &s.ext4, unix.EXT4_SUPER_MAGIC, "ext4"}} {
-		if err := onFileSystem(*place.kind, place.magic, place.name); err != nil {
-			return err
-		}
-		if *place.dir, err = os.MkdirTemp(*place.kind, "spoor-overhead-"); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(*place.dir)) }()
+	p, remove, err := makePlaces(s)
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, remove()) }()
 	w, err := s.watcher(p)
 	if err != nil {
 		return err
@@ -165,12 +156,28 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (err error) {
 	return r.writeTable(out)
 }
 
+// makePlaces makes a directory of our own on each file system; remove removes them.
+func makePlaces(s *settings) (p places, remove func() error, err error) {
+	if err := errors.Join(
+		onFileSystem(s.tmpfs, unix.TMPFS_MAGIC, "tmpfs"), onFileSystem(s.ext4, unix.EXT4_SUPER_MAGIC, "ext4"),
+	); err != nil {
+		return p, nil, err
+	}
+	if p.tmpfs, err = os.MkdirTemp(s.tmpfs, "spoor-overhead-"); err != nil {
+		return p, nil, err
+	}
+	if p.ext4, err = os.MkdirTemp(s.ext4, "spoor-overhead-"); err != nil {
+		return p, nil, errors.Join(err, os.RemoveAll(p.tmpfs))
+	}
+	return p, func() error { return errors.Join(os.RemoveAll(p.tmpfs), os.RemoveAll(p.ext4)) }, nil
+}
+
 func onFileSystem(dir string, magic int64, name string) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
-	if int64(st.Type) != magic {
+	if st.Type != magic {
 		return fmt.Errorf("%s is not on %s: name a directory that is with -%s", dir, name, name)
 	}
 	return nil

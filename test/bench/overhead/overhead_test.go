@@ -27,10 +27,10 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "ready":
 		signal.Notify(stopped, unix.SIGTERM)
-		fmt.Println("all is well: watching")
+		fmt.Fprintln(os.Stdout, "all is well: watching")
 		<-stopped
 	default:
-		fmt.Println("there is nothing to watch")
+		fmt.Fprintln(os.Stdout, "there is nothing to watch")
 		os.Exit(1)
 	}
 }
@@ -76,7 +76,7 @@ func TestMeasureAlternates(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Calibration, then off, on, and in the second round on, off.
-	if got := strings.Join(r.log, " "); got != "do do start do stop start do stop do" {
+	if got := strings.Join(r.log, ","); got != "do,do,start,do,stop,start,do,stop,do" {
 		t.Errorf("log is %s", got)
 	}
 	if len(results[0][off]) != 2 || len(results[0][on]) != 2 {
@@ -145,8 +145,7 @@ func TestWatcher(t *testing.T) {
 	if err := w.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	err := <-w.ended
-	w.ended <- err
+	<-w.gone
 	if err := w.stop(); err == nil || !strings.Contains(err.Error(), "ended by itself") {
 		t.Errorf("error is %v", err)
 	}

@@ -45,8 +45,10 @@ type watcher struct {
 	// anyPrograms: an agent that holds no BPF programs is fine. For tests.
 	anyPrograms bool
 
-	cmd      *exec.Cmd
-	ended    chan error
+	cmd *exec.Cmd
+	// gone is closed when the agent has ended; how is in ended then.
+	gone     chan struct{}
+	ended    error
 	output   *output
 	programs []ebpf.ProgramID
 }
@@ -92,11 +94,14 @@ func (w *watcher) start(ctx context.Context) error {
 	if err := w.cmd.Start(); err != nil {
 		return fmt.Errorf("start agent: %w", err)
 	}
-	w.ended = make(chan error, 1)
-	go func() { w.ended <- w.cmd.Wait() }()
+	w.gone = make(chan struct{})
+	go func() {
+		defer close(w.gone)
+		w.ended = w.cmd.Wait()
+	}()
 	if err := w.await(ctx); err != nil {
 		select {
-		case <-w.ended:
+		case <-w.gone:
 			return err
 		default:
 			return errors.Join(err, w.stop())
@@ -109,9 +114,8 @@ func (w *watcher) start(ctx context.Context) error {
 func (w *watcher) await(ctx context.Context) error {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		select {
-		case err := <-w.ended:
-			w.ended <- err
-			return fmt.Errorf("the agent ended before it was ready (%w):\n%s", err, w.output)
+		case <-w.gone:
+			return fmt.Errorf("the agent ended before it was ready (%w):\n%s", w.ended, w.output)
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(glance):
@@ -155,15 +159,15 @@ func (w *watcher) ready(ctx context.Context) bool {
 // business (without a collector it complains); but until then it must have watched.
 func (w *watcher) stop() error {
 	select {
-	case err := <-w.ended:
-		return fmt.Errorf("the agent ended by itself (%w), so part of the measurement is without it:\n%s", err, w.output)
+	case <-w.gone:
+		return fmt.Errorf("the agent ended by itself (%w), so part of the measurement is without it:\n%s", w.ended, w.output)
 	default:
 	}
 	if err := w.cmd.Process.Signal(unix.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stop agent: %w", err)
 	}
 	select {
-	case <-w.ended:
+	case <-w.gone:
 	case <-time.After(patience):
 		return errors.Join(fmt.Errorf("the agent does not end within %v of SIGTERM", patience), unix.Kill(-w.cmd.Process.Pid, unix.SIGKILL))
 	}
