@@ -16,6 +16,7 @@ import (
 
 // Mount is one line of mountinfo (proc_pid_mountinfo(5)).
 type Mount struct {
+	ID uint64
 	// major << 20 | minor, as the kernel's s_dev.
 	Dev uint32
 	// Path within the file system that is mounted.
@@ -23,8 +24,10 @@ type Mount struct {
 	// Where, in the namespace that the line was read in.
 	Point  string
 	FSType string
-	// Of an overlay, the path of its upper directory as it was given to mount(2).
-	UpperDir string
+	// The file system can be written to, if not through this mount.
+	Writable bool
+	// Of an overlay, the paths of its upper directory and of the one that it works in as they were given to mount(2).
+	UpperDir, WorkDir string
 }
 
 // parseMounts reads the lines of a mountinfo file; lines that it does not understand are left out.
@@ -45,15 +48,23 @@ func parseMounts(mountinfo string) []Mount {
 		}
 		ma, err1 := strconv.ParseUint(major, 10, 12)
 		mi, err2 := strconv.ParseUint(minor, 10, 20)
-		if err1 != nil || err2 != nil {
+		id, err3 := strconv.ParseUint(f[0], 10, 64)
+		if err1 != nil || err2 != nil || err3 != nil {
 			continue
 		}
-		m := Mount{Dev: uint32(ma<<20 | mi), Root: unescape(f[3]), Point: unescape(f[4]), FSType: g[0]}
-		if m.FSType == "overlay" {
-			for option := range strings.SplitSeq(g[2], ",") {
-				if dir, ok := strings.CutPrefix(option, "upperdir="); ok {
-					m.UpperDir = unescape(dir)
-				}
+		m := Mount{ID: id, Dev: uint32(ma<<20 | mi), Root: unescape(f[3]), Point: unescape(f[4]), FSType: g[0]}
+		for option := range strings.SplitSeq(g[2], ",") {
+			if option == "rw" {
+				m.Writable = true
+			}
+			if m.FSType != "overlay" {
+				continue
+			}
+			if dir, ok := strings.CutPrefix(option, "upperdir="); ok {
+				m.UpperDir = unescape(dir)
+			}
+			if dir, ok := strings.CutPrefix(option, "workdir="); ok {
+				m.WorkDir = unescape(dir)
 			}
 		}
 		mounts = append(mounts, m)
@@ -80,7 +91,8 @@ func unescape(s string) string {
 	return b.String()
 }
 
-func readMounts(tgid uint32) ([]Mount, error) {
+// ReadMounts returns the mounts that a process sees.
+func ReadMounts(tgid uint32) ([]Mount, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", tgid))
 	if err != nil {
 		return nil, fmt.Errorf("read the mounts of process %d: %w", tgid, err)

@@ -66,13 +66,16 @@ func New() (*Resolver, error) {
 		return nil, fmt.Errorf("remember mount namespaces: %w", err)
 	}
 	r := &Resolver{root: fmt.Sprintf("/proc/%d/root", hostProc), hostProc: hostProc, hostNS: ns, tables: tables, now: time.Now}
-	mounts, err := readMounts(hostProc)
+	mounts, err := ReadMounts(hostProc)
 	if err != nil {
 		return nil, err
 	}
 	tables.Add(r.hostNS, &table{mounts: mounts, read: r.now()})
 	return r, nil
 }
+
+// Host returns a process that has the host's view, and its mount namespace (the inode number).
+func (r *Resolver) Host() (tgid, mntNS uint32) { return r.hostProc, r.hostNS }
 
 // Learn reads the mounts of a namespace that is not known yet, while the process that is in it still runs.
 func (r *Resolver) Learn(mntNS, tgid uint32) { r.mounts(mntNS, tgid) }
@@ -178,7 +181,7 @@ func (r *Resolver) mounts(ns, tgid uint32) []Mount {
 	var mounts []Mount
 	err := errElsewhere
 	if ns == namespaceOf(tgid) {
-		mounts, err = readMounts(tgid)
+		mounts, err = ReadMounts(tgid)
 	}
 	if err != nil || len(mounts) == 0 { // the process is gone: what was read earlier still holds for it
 		if known {
