@@ -5,6 +5,8 @@ package agent
 import (
 	"context"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -46,10 +48,14 @@ func (a *Agent) openNames(bootID string) error {
 		return err
 	}
 	root := proc + "/root"
+	state := ""
+	if a.o.CRISocket != "" { // containerd has its socket there
+		state = filepath.Dir(strings.TrimPrefix(a.o.CRISocket, "unix://"))
+	}
 	for _, socket := range cri.Sockets(root, a.o.CRISocket) {
 		a.sources = append(a.sources, cri.New(cri.Options{Socket: socket, Expected: a.o.CRISocket != "", Node: a.o.Node, Logger: a.o.Logger}))
 	}
-	containers := disk.New(disk.Options{Root: root, Logger: a.o.Logger})
+	containers := disk.New(disk.Options{Root: root, State: state, Logger: a.o.Logger})
 	a.sources = append(a.sources, containers)
 	a.directory = directory
 	a.held = newHold(maxHeld)

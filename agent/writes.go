@@ -45,6 +45,7 @@ func newWrites(size int) (*footprint.Coalescer[writeKey, write], error) {
 
 func (a *Agent) addWrite(now time.Time, w *sensor.Write) {
 	p := a.table.Get(w.Who, w.CgroupID)
+	a.table.Moved(p, w.CgroupID)
 	a.storage.Learn(w.MntNS, w.Who.Tgid) // while the process lives
 	a.writes.Add(now, writeKey{w.Who, w.Inode}, write{Write: *w, process: p})
 }

@@ -31,6 +31,8 @@ type Process struct {
 	Proto    *spoorv1.Process
 	Instance *workload.Instance
 
+	cgroup    uint64
+	kernel    bool
 	parent    *Process
 	fork      bool // it has not executed anything of its own
 	announced bool
@@ -157,6 +159,7 @@ func (t *Table) applyExit(ev *sensor.ProcessEvent) {
 	if p.ended {
 		return
 	}
+	t.Moved(p, ev.CgroupID)
 	t.Announce(p)
 	p.ended = true
 	t.o.Sink.Exit(p, ev.Status, ev.Time)
@@ -182,6 +185,16 @@ func (t *Table) Get(who sensor.Who, cgroupID uint64) *Process {
 	}
 	t.Announce(p)
 	return p
+}
+
+// Moved says that a fact of p came from this cgroup: a process may change it without an exec. The facts of sockets do not
+// say that: they tell of the cgroup in which the socket was made.
+func (t *Table) Moved(p *Process, cgroupID uint64) {
+	if cgroupID == p.cgroup || cgroupID == 0 || p.kernel {
+		return
+	}
+	p.cgroup = cgroupID
+	p.Instance = t.o.Instances.Of(cgroupID, p.Who.Tgid, false)
 }
 
 // Announce tells of p, and of those it descends from, unless that was done.
@@ -236,6 +249,8 @@ func (t *Table) add(ev *sensor.ProcessEvent, parent *Process) *Process {
 		Who:      ev.Who,
 		parent:   parent,
 		time:     ev.Time,
+		cgroup:   ev.CgroupID,
+		kernel:   ev.KernelThread,
 		Instance: t.o.Instances.Of(ev.CgroupID, ev.Who.Tgid, ev.KernelThread),
 		Proto: &spoorv1.Process{
 			ExecId:       t.ExecID(ev.Who),

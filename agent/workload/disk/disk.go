@@ -29,7 +29,9 @@ const (
 // Options of a Source.
 type Options struct {
 	// The host's root directory, as the agent can reach it.
-	Root   string
+	Root string
+	// Where containerd keeps the state of what runs, when that is not the usual place; "" otherwise.
+	State  string
 	Logger *slog.Logger
 }
 
@@ -42,17 +44,15 @@ type Source struct {
 // New returns a Source that does nothing before Run.
 func New(o Options) *Source { return &Source{o: o, podman: map[string]podmanList{}} }
 
-// Where containerd keeps what runs, NAMESPACE/ID (runtime/v2, and k3s's own).
-var taskFolders = []string{
-	"run/containerd/io.containerd.runtime.v2.task",
-	"run/k3s/containerd/io.containerd.runtime.v2.task",
-}
-
-// Tasks returns the folders in which containerd keeps its tasks.
+// Tasks returns the folders in which containerd (and that of K3s) keeps its tasks, one folder for each as NAMESPACE/ID.
 func (s *Source) Tasks() []string {
-	var all []string
-	for _, f := range taskFolders {
-		all = append(all, filepath.Join(s.o.Root, f))
+	const tasks = "io.containerd.runtime.v2.task"
+	all := []string{
+		filepath.Join(s.o.Root, "run/containerd", tasks),
+		filepath.Join(s.o.Root, "run/k3s/containerd", tasks),
+	}
+	if s.o.State != "" {
+		all = append(all, filepath.Join(s.o.State, tasks))
 	}
 	return all
 }
@@ -147,17 +147,13 @@ func (s *Source) dockerData() []string {
 // nerdctl looks for a container that nerdctl made: it leaves the name in the annotations of the OCI bundle. What
 // containerd runs for Kubernetes is the CRI's to tell.
 func (s *Source) nerdctl(id string) (workload.Container, bool) {
-	for _, tasks := range taskFolders {
-		bundles, err := filepath.Glob(filepath.Join(s.o.Root, tasks, "*", id))
+	for _, tasks := range s.Tasks() {
+		bundles, err := filepath.Glob(filepath.Join(tasks, "*", id))
 		if err != nil {
 			return workload.Container{}, false
 		}
 		for _, bundle := range bundles {
-			rel, err := filepath.Rel(s.o.Root, bundle)
-			if err != nil {
-				continue
-			}
-			b, err := (place{dir: s.o.Root}).read(filepath.Join(rel, "config.json"))
+			b, err := (place{dir: bundle}).read("config.json")
 			if err != nil {
 				continue
 			}
