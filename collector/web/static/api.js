@@ -18,20 +18,22 @@ export async function ask(method, request = {}) {
 }
 
 // every asks again and again: at once, then so many milliseconds after each answer. Nothing is asked while nobody
-// looks at the page. The function that it returns asks at once.
+// looks at the page. The function that it returns asks at once; so does work that returns true.
 export function every(milliseconds, work) {
   let timer = 0;
   let running = false;
+  let atOnce = false;
   const turn = async () => {
     clearTimeout(timer);
+    if (running) atOnce = true;
     if (running || document.hidden) return;
     running = true;
-    let again = milliseconds;
+    atOnce = false;
     try {
-      if (await work()) again = 0;
+      if (await work()) atOnce = true;
     } finally {
       running = false;
-      timer = setTimeout(turn, again);
+      timer = setTimeout(turn, atOnce ? 0 : milliseconds);
     }
   };
   document.addEventListener("visibilitychange", turn);

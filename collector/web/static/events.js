@@ -56,8 +56,11 @@ export function startEvents({ gaps, failed, answered }) {
 
   // The page's address holds the filter, so that it can be sent to somebody.
   function remember() {
-    const query = new URLSearchParams();
-    for (const id of ["kind", "workload", "path"]) if ($(id).value) query.set(id, $(id).value);
+    const query = new URLSearchParams(location.hash.slice(1));
+    for (const id of ["kind", "workload", "path"]) {
+      if ($(id).value) query.set(id, $(id).value);
+      else query.delete(id);
+    }
     history.replaceState(null, "", query.size ? `#${query}` : location.pathname);
   }
 

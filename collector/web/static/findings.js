@@ -14,6 +14,8 @@ export function startFindings({ gaps, failed, answered, watch }) {
   // Cards by finding. A card is drawn anew only when its finding changes, so that nobody's typing is lost.
   const cards = new Map();
   let poll = () => {};
+  // Alerts link to #finding=ID.
+  let linked = "";
 
   async function refresh() {
     try {
@@ -53,6 +55,24 @@ export function startFindings({ gaps, failed, answered, watch }) {
     list.querySelector(".empty")?.remove();
     wanted.forEach((node, i) => list.children[i] !== node && list.insertBefore(node, list.children[i] ?? null));
     if (!wanted.length) list.append(h("p", { class: "empty" }, "Nothing found that somebody should look at."));
+    if (linked) showLinked(cards.get(linked));
+  }
+
+  function showLinked(card) {
+    if (card) {
+      card.node.open = true;
+      card.node.scrollIntoView({ block: "center" });
+      card.node.querySelector("summary").focus({ preventScroll: true });
+    } else if (!$("findings-all").checked) {
+      // It may be resolved by now.
+      $("findings-all").checked = true;
+      return poll();
+    }
+    linked = "";
+  }
+
+  function recall() {
+    linked = new URLSearchParams(location.hash.slice(1)).get("finding") ?? "";
   }
 
   function rank(f) {
@@ -162,5 +182,10 @@ export function startFindings({ gaps, failed, answered, watch }) {
   }
 
   $("findings-all").addEventListener("change", () => poll());
+  addEventListener("hashchange", () => {
+    recall();
+    poll();
+  });
+  recall();
   poll = every(2000, refresh);
 }
