@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package collector is the centre: it puts ingest, identity, findings, notification, queries, the web page and a store
+// together behind one address.
+//
+// It knows agents by the wire only, and imports neither agent nor bpf.
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/collector/completeness"
+	"github.com/spoor/spoor/collector/finding"
+	"github.com/spoor/spoor/collector/identity"
+	"github.com/spoor/spoor/collector/ingest"
+	"github.com/spoor/spoor/collector/notify"
+	"github.com/spoor/spoor/collector/query"
+	"github.com/spoor/spoor/collector/store"
+	"github.com/spoor/spoor/collector/store/sqlite"
+	"github.com/spoor/spoor/contract"
+)
+
+// forgetEvery is how often events that are older than Options.Retention are looked for.
+const forgetEvery = time.Hour
+
+// Collector takes events from agents and answers people.
+type Collector struct {
+	o         Options
+	listener  net.Listener
+	store     store.Store
+	committer *ingest.Committer
+	ingest    *ingest.Service
+	query     *query.Service
+	notifier  *notify.Notifier // nil without receivers
+}
+
+// New opens the store and binds the address, so that a taken port or a broken store is an error here. Run must follow, also
+// to release them.
+func New(o Options) (*Collector, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("collector: %w", err)
+	}
+	c := &Collector{o: o}
+	if err := c.build(); err != nil {
+		return nil, errors.Join(fmt.Errorf("collector: %w", err), c.close())
+	}
+	return c, nil
+}
+
+func (c *Collector) build() error {
+	o := c.o
+	var err error
+	// The address first: it tells soonest that another collector is at work.
+	if c.listener, err = net.Listen("tcp", o.Listen); err != nil {
+		return err
+	}
+	if c.store, err = sqlite.Open(sqlite.Options{Dir: o.DataDir, Logger: o.Logger}); err != nil {
+		return err
+	}
+	var receivers []notify.Receiver
+	if o.AlertmanagerURL != "" {
+		am, err := notify.NewAlertmanager(notify.AlertmanagerOptions{URL: o.AlertmanagerURL, WebURL: "http://" + c.listener.Addr().String()})
+		if err != nil {
+			return err
+		}
+		receivers = append(receivers, am)
+	}
+	var names []string
+	for _, r := range receivers {
+		names = append(names, r.Name())
+	}
+	teller := &completeness.Teller{Store: c.store, Connected: func(r store.Run) bool { return c.ingest.Connected(r) }}
+	findings, err := finding.New(finding.Options{
+		Store:    c.store,
+		NewJudge: func() finding.Judge { return contract.NewJudge(o.Contracts) },
+		Completeness: func(ctx context.Context, from, to time.Time, node string) (*spoorv1.Completeness, error) {
+			return teller.Of(ctx, completeness.Scope{From: from, To: to, Node: node}, time.Now())
+		},
+		Logger: o.Logger, Registerer: o.Registerer,
+	})
+	if err != nil {
+		return err
+	}
+	resolver, err := identity.New(identity.Options{Registerer: o.Registerer})
+	if err != nil {
+		return err
+	}
+	c.committer, err = ingest.NewCommitter(ingest.CommitterOptions{
+		Store: c.store, Resolver: resolver, Findings: findings, Receivers: names, Logger: o.Logger, Registerer: o.Registerer,
+	})
+	if err != nil {
+		return err
+	}
+	c.ingest, err = ingest.NewService(ingest.ServiceOptions{Committer: c.committer, Logger: o.Logger, Registerer: o.Registerer})
+	if err != nil {
+		return err
+	}
+	c.query, err = query.New(query.Options{
+		Store: c.store, Findings: people{c.committer}, Connected: c.ingest.ConnectedNode, Notify: c.committer.Changed,
+		Version: o.Version, Logger: o.Logger, Registerer: o.Registerer,
+	})
+	if err != nil || len(receivers) == 0 {
+		return err
+	}
+	c.notifier, err = notify.New(notify.Options{
+		Outbox: c.store, Receivers: receivers, Logger: o.Logger, Registerer: o.Registerer,
+	})
+	return err
+}
+
+// people lets the query service change findings through the one goroutine that may.
+type people struct{ committer *ingest.Committer }
+
+func (p people) Update(ctx context.Context, fingerprint string, state spoorv1.FindingState, note string) (*spoorv1.Finding, error) {
+	return p.committer.UpdateFinding(ctx, fingerprint, state, note)
+}
+
+// Addr returns the address that is bound.
+func (c *Collector) Addr() net.Addr { return c.listener.Addr() }
+
+// Run takes events and answers until ctx ends; then it commits what it has received, and closes the store.
+func (c *Collector) Run(ctx context.Context) error {
+	// The order of a stop: no new messages, then the last commit, then the store. Each step has a context of its own.
+	committing, stopCommitting := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopCommitting()
+	var g errgroup.Group
+	g.Go(func() error { return c.committer.Run(committing) })
+
+	serving, ctx := errgroup.WithContext(ctx)
+	serving.Go(func() error { return c.serve(ctx) })
+	if c.notifier != nil {
+		serving.Go(func() error { return c.notifier.Run(ctx) })
+	}
+	if c.o.Retention > 0 {
+		serving.Go(func() error { return c.forget(ctx) })
+	}
+	err := serving.Wait()
+	stopCommitting()
+	if err = errors.Join(err, g.Wait(), c.close()); err != nil {
+		return fmt.Errorf("collector: %w", err)
+	}
+	return nil
+}
+
+// forget removes events that are older than the retention.
+func (c *Collector) forget(ctx context.Context) error {
+	tick := time.NewTicker(forgetEvery)
+	defer tick.Stop()
+	for {
+		n, err := c.store.Forget(ctx, time.Now().Add(-c.o.Retention))
+		if err != nil {
+			return fmt.Errorf("forget old events: %w", err)
+		}
+		if n > 0 {
+			c.o.Logger.Info("forgot old events", "events", n, "retention", c.o.Retention)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (c *Collector) close() error {
+	var errs []error
+	if c.listener != nil {
+		if err := c.listener.Close(); !errors.Is(err, net.ErrClosed) { // the server closed it
+			errs = append(errs, err)
+		}
+	}
+	if c.store != nil {
+		errs = append(errs, c.store.Close())
+	}
+	return errors.Join(errs...)
+}

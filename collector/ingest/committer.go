@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package ingest takes what agents send and makes it durable, exactly once in effect.
+//
+// Service speaks with agents and checks what they say. The Committer is the one place where events get their ids, in
+// the order in which they become durable: it drops what it has, names the ends of flows, has the judge look, and
+// writes all that follows in one transaction; only then is a batch acknowledged. The package must not know how the
+// store keeps things, what the rules are, or who asks questions.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/collector/finding"
+	"github.com/spoor/spoor/collector/identity"
+	"github.com/spoor/spoor/collector/store"
+)
+
+// Store is what a Committer needs.
+type Store interface {
+	store.Writer
+	LastID(ctx context.Context) (uint64, error)
+	Runs(ctx context.Context) ([]store.RunStatus, error)
+	Events(ctx context.Context, q store.EventQuery) (*store.EventPage, error)
+}
+
+// CommitterOptions of NewCommitter. Zero values mean the defaults.
+type CommitterOptions struct {
+	Store    Store              // required
+	Resolver *identity.Resolver // required
+	Findings *finding.Engine    // required
+	// Receivers are the outboxes that findings go to.
+	Receivers []string
+	// GroupEvents is how many events are gathered into one transaction when batches queue up: 4000. One batch is
+	// never split.
+	GroupEvents int
+	// Queue is how many batches may wait for their transaction, of all agents together: 64.
+	Queue      int
+	Logger     *slog.Logger          // required
+	Registerer prometheus.Registerer // required
+}
+
+// Committer writes. Its Run must be running for anything else to return.
+type Committer struct {
+	o       CommitterOptions
+	in      chan *submission
+	asks    chan *ask
+	stopped chan struct{}
+	watch   *watch
+	metrics *commitMetrics
+
+	// What follows belongs to the goroutine of Run.
+	lastID       uint64
+	acknowledged map[store.Run]uint64 // one entry a run that the store knows
+	clusters     map[string]string    // of nodes, as far as runs are known
+	// trouble is why the last transaction failed; until retry nothing is tried.
+	trouble error
+	retry   time.Time
+	backoff time.Duration
+}
+
+// submission is something of an agent that waits to be durable: a hello or a batch.
+type submission struct {
+	hello *store.Hello
+	batch *store.Batch
+	// done gets one error, or nil, when it is durable or cannot be.
+	done chan error
+	// acknowledged and duplicate are set before done: the highest durable batch of the run, and whether this one was
+	// durable before.
+	acknowledged uint64
+	duplicate    bool
+}
+
+// ask is a person's change.
+type ask struct {
+	change func(ctx context.Context, now time.Time) error
+	done   chan error
+}
+
+const (
+	minBackoff = 500 * time.Millisecond
+	maxBackoff = 30 * time.Second
+	// tick is how often the judge is told the time.
+	tick = time.Second
+	// Flows and listeners that the resolver is shown when it starts.
+	learnFlows, learnListens = 65536, 65536
+	learnBack                = 15 * time.Minute
+)
+
+// ErrStopped: the collector is stopping.
+var ErrStopped = errors.New("the collector is stopping")
+
+// NewCommitter returns a Committer that has yet to Run.
+func NewCommitter(o CommitterOptions) (*Committer, error) {
+	switch {
+	case o.Store == nil:
+		return nil, errors.New("ingest: CommitterOptions.Store is nil")
+	case o.Resolver == nil:
+		return nil, errors.New("ingest: CommitterOptions.Resolver is nil")
+	case o.Findings == nil:
+		return nil, errors.New("ingest: CommitterOptions.Findings is nil")
+	case o.Logger == nil:
+		return nil, errors.New("ingest: CommitterOptions.Logger is nil")
+	case o.Registerer == nil:
+		return nil, errors.New("ingest: CommitterOptions.Registerer is nil")
+	}
+	if o.GroupEvents == 0 {
+		o.GroupEvents = 4000
+	}
+	if o.Queue == 0 {
+		o.Queue = 64
+	}
+	c := &Committer{
+		o: o, in: make(chan *submission, o.Queue), asks: make(chan *ask), stopped: make(chan struct{}),
+		watch: newWatch(), acknowledged: map[store.Run]uint64{}, clusters: map[string]string{},
+	}
+	var err error
+	c.metrics, err = newCommitMetrics(o.Registerer, c)
+	return c, err
+}
+
+// Run commits until ctx ends, and then what waits already. It first learns from the store what a collector that
+// never stopped would know.
+func (c *Committer) Run(ctx context.Context) error {
+	defer close(c.stopped)
+	// A transaction is not abandoned half-way because somebody wants to stop.
+	work := context.WithoutCancel(ctx)
+	if err := c.recover(work); err != nil {
+		return fmt.Errorf("start from the store: %w", err)
+	}
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case s := <-c.in:
+			c.commit(work, c.gather(s))
+		case a := <-c.asks:
+			a.done <- c.answer(work, a)
+		case now := <-ticker.C:
+			c.tick(work, now)
+		case <-ctx.Done():
+			for {
+				select {
+				case s := <-c.in:
+					c.commit(work, c.gather(s))
+				default:
+					return nil
+				}
+			}
+		}
+	}
+}
+
+// Healthy returns why nothing can be committed, or nil.
+func (c *Committer) Healthy() error { return c.metrics.trouble() }
+
+// UpdateFinding changes the state of a finding as a person says.
+func (c *Committer) UpdateFinding(ctx context.Context, fingerprint string, state spoorv1.FindingState, note string) (f *spoorv1.Finding, err error) {
+	a := &ask{done: make(chan error, 1), change: func(ctx context.Context, now time.Time) (err error) {
+		f, err = c.o.Findings.Update(ctx, fingerprint, state, note, now)
+		return err
+	}}
+	select {
+	case c.asks <- a:
+		return f, <-a.done
+	case <-c.stopped:
+		return nil, ErrStopped
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// submit queues s. It waits for room; what was queued is waited for with await.
+func (c *Committer) submit(ctx context.Context, s *submission) error {
+	s.done = make(chan error, 1)
+	select {
+	case c.in <- s:
+		return nil
+	case <-c.stopped:
+		return ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// await returns when s is durable, or cannot be.
+func (c *Committer) await(s *submission) error {
+	select {
+	case err := <-s.done:
+		return err
+	case <-c.stopped:
+	}
+	// It may have been answered before the end, or have been queued just after it.
+	select {
+	case err := <-s.done:
+		return err
+	default:
+		return ErrStopped
+	}
+}
+
+// gather adds what waits already to the transaction of first: the fewer transactions, the less each event costs.
+func (c *Committer) gather(first *submission) []*submission {
+	group := []*submission{first}
+	events := first.events()
+	for events < c.o.GroupEvents {
+		select {
+		case s := <-c.in:
+			group = append(group, s)
+			events += s.events()
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+func (s *submission) events() int {
+	if s.batch == nil {
+		return 1
+	}
+	return len(s.batch.Events)
+}
+
+// commit makes a group durable and answers everybody in it.
+func (c *Committer) commit(ctx context.Context, group []*submission) {
+	begun := time.Now()
+	err := c.ready(ctx, begun)
+	if err == nil {
+		err = c.write(ctx, group, begun)
+		c.outcome(err, begun)
+	}
+	c.metrics.committed(group, time.Since(begun), err)
+	if err != nil {
+		for _, s := range group {
+			s.done <- err
+		}
+		return
+	}
+	for _, s := range group {
+		run := s.run()
+		if s.batch != nil {
+			c.acknowledged[run] = max(c.acknowledged[run], s.batch.Sequence)
+		}
+		s.acknowledged = c.acknowledged[run]
+		s.done <- nil
+	}
+	c.watch.tell()
+}
+
+func (s *submission) run() store.Run {
+	if s.hello != nil {
+		return s.hello.Run
+	}
+	return s.batch.Run
+}
+
+// write puts a group and all that follows from it into one transaction.
+func (c *Committer) write(ctx context.Context, group []*submission, now time.Time) error {
+	w := &store.Write{Receivers: c.o.Receivers}
+	have := map[store.Run]uint64{}
+	var named []identity.Batch
+	for _, s := range group {
+		if s.hello != nil {
+			w.Runs = append(w.Runs, *s.hello)
+			continue
+		}
+		run := s.batch.Run
+		if s.batch.Sequence <= max(have[run], c.acknowledged[run]) {
+			c.metrics.duplicates.Inc()
+			s.duplicate = true
+			continue
+		}
+		have[run] = s.batch.Sequence
+		for _, ev := range s.batch.Events {
+			c.lastID++
+			ev.Id = c.lastID
+		}
+		w.Batches = append(w.Batches, *s.batch)
+		named = append(named, identity.Batch{Cluster: run.Cluster, Events: s.batch.Events})
+	}
+	for _, ev := range c.o.Resolver.Resolve(named) {
+		peer := ev.GetFlow().GetPeer()
+		w.Named = append(w.Named, store.Named{EventID: ev.GetId(), Workload: peer.GetWorkload(), ExecID: peer.GetExecId()})
+		if err := c.o.Findings.Observe(ctx, ev, now); err != nil {
+			return err
+		}
+	}
+	for _, b := range named {
+		for _, ev := range b.Events {
+			if err := c.o.Findings.Observe(ctx, ev, now); err != nil {
+				return err
+			}
+		}
+	}
+	w.Findings = c.o.Findings.Take()
+	return c.o.Store.Write(ctx, w)
+}
+
+// answer does what a person asks for.
+func (c *Committer) answer(ctx context.Context, a *ask) error {
+	now := time.Now()
+	if err := c.ready(ctx, now); err != nil {
+		return err
+	}
+	if err := a.change(ctx, now); err != nil {
+		return err
+	}
+	return c.writeFindings(ctx, now)
+}
+
+func (c *Committer) tick(ctx context.Context, now time.Time) {
+	err := c.ready(ctx, now)
+	if err != nil {
+		return // said when it began
+	}
+	if err = c.o.Findings.Tick(ctx, now); err == nil {
+		err = c.writeFindings(ctx, now)
+	} else {
+		c.outcome(err, now)
+	}
+	if err != nil {
+		c.o.Logger.Error("findings could not be written", "error", err)
+	}
+}
+
+// writeFindings commits what changed without an event.
+func (c *Committer) writeFindings(ctx context.Context, now time.Time) error {
+	if !c.o.Findings.Changed() {
+		return nil
+	}
+	err := c.o.Store.Write(ctx, &store.Write{Findings: c.o.Findings.Take(), Receivers: c.o.Receivers})
+	c.outcome(err, now)
+	return err
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ingest
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spoor/spoor/collector/store"
+)
+
+// commitMetrics of a Committer.
+type commitMetrics struct {
+	events     *prometheus.CounterVec
+	byKind     [store.KindCoverage + 1]prometheus.Counter
+	batches    *prometheus.CounterVec
+	duplicates prometheus.Counter
+	seconds    prometheus.Histogram
+	groups     prometheus.Histogram
+
+	mu  sync.Mutex
+	err error
+}
+
+func newCommitMetrics(reg prometheus.Registerer, c *Committer) (*commitMetrics, error) {
+	m := &commitMetrics{
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "spoor_ingest_events_total", Help: "Events that became durable, by kind.",
+		}, []string{"kind"}),
+		batches: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "spoor_ingest_batches_total",
+			Help: "Batches by what became of them: committed, duplicate (had been committed before) or failed (the store could not take them; the agent sends them again).",
+		}, []string{"result"}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "spoor_ingest_commit_seconds", Help: "How long a transaction took, with naming and judging.",
+			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
+		}),
+		groups: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "spoor_ingest_commit_batches", Help: "How many batches and hellos went into a transaction.",
+			Buckets: []float64{1, 2, 4, 8, 16, 32, 64},
+		}),
+	}
+	for k := range m.byKind {
+		m.byKind[k] = m.events.WithLabelValues(store.Kind(k).String()) //nolint:gosec // a few
+	}
+	for _, result := range []string{"committed", "failed"} {
+		m.batches.WithLabelValues(result)
+	}
+	m.duplicates = m.batches.WithLabelValues("duplicate")
+	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "spoor_ingest_waiting_batches", Help: "Batches that wait for their transaction.",
+	}, func() float64 { return float64(len(c.in)) })
+	healthy := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "spoor_ingest_healthy", Help: "1 when the last transaction worked, 0 when events cannot be made durable.",
+	}, func() float64 {
+		if m.trouble() != nil {
+			return 0
+		}
+		return 1
+	})
+	return m, errors.Join(reg.Register(m.events), reg.Register(m.batches), reg.Register(m.seconds), reg.Register(m.groups),
+		reg.Register(waiting), reg.Register(healthy))
+}
+
+func (m *commitMetrics) committed(group []*submission, took time.Duration, err error) {
+	m.seconds.Observe(took.Seconds())
+	m.groups.Observe(float64(len(group)))
+	for _, s := range group {
+		switch {
+		case s.batch == nil || s.duplicate:
+		case err != nil:
+			m.batches.WithLabelValues("failed").Inc()
+		default:
+			m.batches.WithLabelValues("committed").Inc()
+			for _, ev := range s.batch.Events {
+				m.byKind[store.KindOf(ev)].Inc()
+			}
+		}
+	}
+}
+
+func (m *commitMetrics) setTrouble(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = err
+}
+
+func (m *commitMetrics) trouble() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.err
+}

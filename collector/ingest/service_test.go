@@ -1,0 +1,553 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ingest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
+	"github.com/spoor/spoor/collector/finding"
+	"github.com/spoor/spoor/collector/identity"
+	"github.com/spoor/spoor/collector/ingest"
+	"github.com/spoor/spoor/collector/store"
+	"github.com/spoor/spoor/collector/store/sqlite"
+	"github.com/spoor/spoor/contract"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// flaky is a store whose writes fail while it is told to.
+type flaky struct {
+	*sqlite.Store
+	broken atomic.Bool
+}
+
+func (f *flaky) Write(ctx context.Context, w *store.Write) error {
+	if f.broken.Load() {
+		return errors.New("no space left on device")
+	}
+	return f.Store.Write(ctx, w)
+}
+
+// centre is an ingest service that listens, over a real store.
+type centre struct {
+	t         *testing.T
+	store     *flaky
+	committer *ingest.Committer
+	service   *ingest.Service
+	registry  *prometheus.Registry
+	url       string
+	transport *http.Transport
+}
+
+func newCentre(t *testing.T, change func(*ingest.ServiceOptions)) *centre {
+	t.Helper()
+	c := &centre{t: t, registry: prometheus.NewRegistry()}
+	log := slog.New(slog.DiscardHandler)
+	s, err := sqlite.Open(sqlite.Options{Dir: t.TempDir(), Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.store = &flaky{Store: s}
+	resolver, err := identity.New(identity.Options{Registerer: c.registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	findings, err := finding.New(finding.Options{
+		Store: s, NewJudge: func() finding.Judge { return contract.NewJudge(nil) }, Logger: log, Registerer: c.registry,
+		Completeness: func(context.Context, time.Time, time.Time, string) (*spoorv1.Completeness, error) { return nil, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.committer, err = ingest.NewCommitter(ingest.CommitterOptions{Store: c.store, Resolver: resolver, Findings: findings, Logger: log, Registerer: c.registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := ingest.ServiceOptions{Committer: c.committer, Logger: log, Registerer: c.registry}
+	if change != nil {
+		change(&o)
+	}
+	if c.service, err = ingest.NewService(o); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	committed := make(chan error, 1)
+	go func() { committed <- c.committer.Run(ctx) }()
+
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	mux := http.NewServeMux()
+	mux.Handle(c.service.Handler())
+	server := &http.Server{Handler: mux, Protocols: protocols, ReadHeaderTimeout: time.Minute}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	c.url = "http://" + listener.Addr().String()
+	only2 := new(http.Protocols)
+	only2.SetUnencryptedHTTP2(true)
+	c.transport = &http.Transport{Protocols: only2}
+	t.Cleanup(func() {
+		c.service.Stop()
+		if err := server.Shutdown(context.Background()); err != nil {
+			t.Errorf("shut down: %v", err)
+		}
+		<-served
+		cancel()
+		if err := <-committed; err != nil {
+			t.Errorf("committer: %v", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		c.transport.CloseIdleConnections()
+	})
+	return c
+}
+
+// events returns everything that is stored.
+func (c *centre) events() []*spoorv1.Event {
+	c.t.Helper()
+	page, err := c.store.Events(c.t.Context(), store.EventQuery{Limit: 1_000_000})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return page.Events
+}
+
+// agent is the other end of a stream.
+type agent struct {
+	t *testing.T
+	*connect.BidiStreamForClient[spoorv1.ShipRequest, spoorv1.ShipResponse]
+	cancel context.CancelFunc
+}
+
+func (c *centre) dial() *agent {
+	ctx, cancel := context.WithCancel(context.Background())
+	client := spoorv1connect.NewAgentServiceClient(&http.Client{Transport: c.transport}, c.url, connect.WithGRPC())
+	a := &agent{c.t, client.Ship(ctx), cancel}
+	c.t.Cleanup(a.hangUp)
+	return a
+}
+
+func (a *agent) hangUp() {
+	a.cancel()
+	_ = a.CloseRequest()
+	_ = a.CloseResponse()
+}
+
+func hello(node, epoch string) *spoorv1.Hello {
+	return &spoorv1.Hello{Cluster: "c", Node: node, Epoch: epoch, BootId: "b", Version: "v", KernelRelease: "6.1", StartTime: timestamppb.Now()}
+}
+
+// greet says hello and returns what the collector has.
+func (a *agent) greet(h *spoorv1.Hello) uint64 {
+	a.t.Helper()
+	if err := a.Send(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Hello{Hello: h}}); err != nil {
+		a.t.Fatal(err)
+	}
+	m, err := a.Receive()
+	if err != nil {
+		a.t.Fatalf("welcome: %v", err)
+	}
+	if m.GetWelcome() == nil {
+		a.t.Fatalf("%v instead of a welcome", m)
+	}
+	return m.GetWelcome().GetAcknowledged()
+}
+
+func (a *agent) send(b *spoorv1.Batch) {
+	a.t.Helper()
+	if err := a.Send(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Batch{Batch: b}}); err != nil {
+		a.t.Fatalf("send: %v", err)
+	}
+}
+
+// acknowledged waits for an acknowledgement of a batch or a later one.
+func (a *agent) acknowledged(sequence uint64) {
+	a.t.Helper()
+	for {
+		m, err := a.Receive()
+		if err != nil {
+			a.t.Fatalf("acknowledgement of %d: %v", sequence, err)
+		}
+		if m.GetAcknowledge().GetSequence() >= sequence {
+			return
+		}
+	}
+}
+
+// ended returns the code with which the collector ends the stream.
+func (a *agent) ended() (connect.Code, string) {
+	a.t.Helper()
+	for {
+		if _, err := a.Receive(); err != nil {
+			return connect.CodeOf(err), err.Error()
+		}
+	}
+}
+
+// batch has n events, numbered from first.
+func batch(sequence, first uint64, n int) *spoorv1.Batch {
+	b := &spoorv1.Batch{
+		Sequence: sequence, Sent: timestamppb.Now(),
+		Instances:        []*spoorv1.Instance{{Id: "i", Workload: &spoorv1.Workload{Kind: "Unit", Name: "web"}}},
+		Processes:        []*spoorv1.Process{{ExecId: "p", Comm: "web"}},
+		ProcessInstances: []uint32{0},
+	}
+	for i := range n {
+		b.Records = append(b.Records, &spoorv1.Record{
+			Sequence: first + uint64(i), TimeUnixNano: uint64(time.Now().UnixNano()), Process: 1, Instance: 1,
+			Fact: &spoorv1.Record_FileWrite{FileWrite: &spoorv1.FileWrite{File: &spoorv1.File{Path: fmt.Sprint("/tmp/", i)}}},
+		})
+	}
+	return b
+}
+
+func TestShip(t *testing.T) {
+	c := newCentre(t, nil)
+	a := c.dial()
+	if n := a.greet(hello("n", "e")); n != 0 {
+		t.Errorf("a new run has %d acknowledged", n)
+	}
+	a.send(batch(1, 1, 10))
+	a.send(batch(2, 11, 10))
+	a.acknowledged(2)
+	if n := len(c.events()); n != 20 {
+		t.Errorf("%d events are durable after the acknowledgement, want 20", n)
+	}
+	a.hangUp()
+
+	// After a break the agent sends again what it is not sure of.
+	a = c.dial()
+	if n := a.greet(hello("n", "e")); n != 2 {
+		t.Errorf("the collector has %d, want 2", n)
+	}
+	a.send(batch(2, 11, 10))
+	a.send(batch(3, 21, 10))
+	a.acknowledged(3)
+	evs := c.events()
+	for i, ev := range evs {
+		if ev.GetSequence() != uint64(i+1) || ev.GetId() != uint64(i+1) || ev.GetEpoch() != "e" || ev.GetNode() != "n" ||
+			ev.GetProcess().GetExecId() != "p" || ev.GetInstance().GetId() != "i" || ev.GetKind() != "file_write" {
+			t.Fatalf("event %d: %v", i, ev)
+		}
+	}
+	if len(evs) != 30 {
+		t.Errorf("%d events, want 30", len(evs))
+	}
+	// Another run counts from 1 again.
+	b := c.dial()
+	if n := b.greet(hello("n", "e2")); n != 0 {
+		t.Errorf("another run has %d acknowledged", n)
+	}
+	b.send(batch(1, 1, 1))
+	b.acknowledged(1)
+	if err := b.CloseRequest(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Receive(); connect.CodeOf(err) != connect.CodeUnknown || !strings.Contains(err.Error(), "EOF") {
+		t.Errorf("a stream that the agent ends in order ends with %v", err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	request := func(h *spoorv1.Hello) *spoorv1.ShipRequest {
+		return &spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Hello{Hello: h}}
+	}
+	asBatch := func(change func(b *spoorv1.Batch)) *spoorv1.ShipRequest {
+		b := batch(2, 11, 3)
+		change(b)
+		return &spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Batch{Batch: b}}
+	}
+	long := strings.Repeat("x", 100_000)
+	c := newCentre(t, nil)
+	other := c.dial()
+	other.greet(hello("other", "e"))
+	for i, r := range []struct {
+		name    string
+		first   *spoorv1.ShipRequest // instead of hello
+		then    *spoorv1.ShipRequest // after a batch that is fine
+		reason  string
+		problem string
+	}{
+		{name: "no hello", first: asBatch(func(*spoorv1.Batch) {}), reason: "protocol", problem: "not hello"},
+		{name: "empty message", first: &spoorv1.ShipRequest{}, reason: "protocol", problem: "not hello"},
+		{name: "hello without a node", first: request(&spoorv1.Hello{Epoch: "e"}), reason: "hello", problem: "hello.node"},
+		{name: "hello without an epoch", first: request(&spoorv1.Hello{Node: "n"}), reason: "hello", problem: "hello.epoch"},
+		{name: "long hello", first: request(&spoorv1.Hello{Node: long, Epoch: "e"}), reason: "size", problem: "hello.node"},
+		{name: "second hello", then: request(hello("n", "e")), reason: "protocol", problem: "no batch"},
+		{name: "batch 0", then: asBatch(func(b *spoorv1.Batch) { b.Sequence = 0 }), reason: "sequence", problem: "from 1"},
+		{name: "no fact", then: asBatch(func(b *spoorv1.Batch) { b.Records[1].Fact = nil }), reason: "fact", problem: "record 1: it has no fact"},
+		{name: "process out of range", then: asBatch(func(b *spoorv1.Batch) { b.Records[2].Process = 2 }), reason: "index", problem: "record 2: its process is 2, but there are 1"},
+		{name: "instance out of range", then: asBatch(func(b *spoorv1.Batch) { b.Records[0].Instance = 1 << 31 }), reason: "index", problem: "its instance"},
+		{name: "process without instance", then: asBatch(func(b *spoorv1.Batch) { b.ProcessInstances = nil }), reason: "index", problem: "process_instances"},
+		{name: "instance of process out of range", then: asBatch(func(b *spoorv1.Batch) { b.ProcessInstances[0] = 1 }), reason: "index", problem: "process_instances[0] is 1"},
+		{name: "no time", then: asBatch(func(b *spoorv1.Batch) { b.Records[0].TimeUnixNano = 0 }), reason: "time", problem: "not set"},
+		{name: "far future", then: asBatch(func(b *spoorv1.Batch) { b.Records[0].TimeUnixNano += uint64(48 * time.Hour) }), reason: "time", problem: "check the clock of node"},
+		{name: "beyond time", then: asBatch(func(b *spoorv1.Batch) { b.Records[0].TimeUnixNano = ^uint64(0) }), reason: "time", problem: "check the clock"},
+		{name: "odd timestamp", then: asBatch(func(b *spoorv1.Batch) { b.Processes[0].StartTime = &timestamppb.Timestamp{Nanos: -1} }), reason: "time", problem: "processes[0]"},
+		{name: "sequence repeats", then: asBatch(func(b *spoorv1.Batch) { b.Records[1].Sequence = b.Records[0].Sequence }), reason: "sequence", problem: "not above"},
+		{name: "long path", then: asBatch(func(b *spoorv1.Batch) { b.Records[0].GetFileWrite().File.Path = long }), reason: "size", problem: "path has 100000 bytes"},
+		{name: "no file", then: asBatch(func(b *spoorv1.Batch) { b.Records[0].GetFileWrite().File = nil }), reason: "fact", problem: "file is not set"},
+		{name: "no exec id", then: asBatch(func(b *spoorv1.Batch) { b.Processes[0].ExecId = "" }), reason: "fact", problem: "exec_id is empty"},
+		{name: "port", then: asBatch(func(b *spoorv1.Batch) {
+			b.Records[0].Fact = &spoorv1.Record_Flow{Flow: &spoorv1.Flow{Local: &spoorv1.Endpoint{}, Peer: &spoorv1.Endpoint{Port: 65536}}}
+		}), reason: "fact", problem: "port 65536 of peer"},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			before := c.counter("spoor_ingest_refused_total", r.reason)
+			stored := len(c.events())
+			a := c.dial()
+			a.t = t
+			if r.first != nil {
+				if err := a.Send(r.first); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				a.greet(hello(fmt.Sprint("n", i), "e"))
+				a.send(batch(1, 1, 10))
+				if err := a.Send(r.then); err != nil {
+					t.Fatal(err)
+				}
+				stored += 10 // what came before is kept
+			}
+			code, problem := a.ended()
+			if code != connect.CodeInvalidArgument || !strings.Contains(problem, r.problem) {
+				t.Errorf("ended with %v %q, want invalid_argument with %q", code, problem, r.problem)
+			}
+			if n := c.counter("spoor_ingest_refused_total", r.reason); n != before+1 {
+				t.Errorf("%v refused for %s, want %v", n, r.reason, before+1)
+			}
+			if n := len(c.events()); n != stored {
+				t.Errorf("%d events, want %d", n, stored)
+			}
+		})
+	}
+	other.send(batch(1, 1, 1))
+	other.acknowledged(1)
+}
+
+// counter finds a metric by its only label.
+func (c *centre) counter(name, label string) float64 {
+	families, err := c.registry.Gather()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && m.GetLabel()[0].GetValue() == label {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	c.t.Fatalf("no metric %s of %s", name, label)
+	return 0
+}
+
+func TestTooLargeAMessage(t *testing.T) {
+	c := newCentre(t, nil)
+	a := c.dial()
+	a.greet(hello("n", "e"))
+	b := batch(1, 1, 1)
+	b.Processes[0].ArgsRaw = make([]byte, 17<<20)
+	_ = a.Send(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Batch{Batch: b}}) // may be cut off half-way
+	if code, problem := a.ended(); code != connect.CodeResourceExhausted {
+		t.Errorf("ended with %v %s, want resource_exhausted", code, problem)
+	}
+}
+
+func TestNoHelloInTime(t *testing.T) {
+	c := newCentre(t, func(o *ingest.ServiceOptions) { o.HelloTimeout = 50 * time.Millisecond })
+	a := c.dial()
+	if err := a.Send(nil); err != nil { // sends the headers only
+		t.Fatal(err)
+	}
+	if code, problem := a.ended(); code != connect.CodeInvalidArgument || !strings.Contains(problem, "no hello within") {
+		t.Errorf("ended with %v %s", code, problem)
+	}
+}
+
+func TestIdentityIsNotTheAgentsToChoose(t *testing.T) {
+	c := newCentre(t, func(o *ingest.ServiceOptions) {
+		o.Identify = func(_ context.Context, h *spoorv1.Hello) (cluster, node string, err error) {
+			if h.GetNode() != "mine" {
+				return "", "", fmt.Errorf("the certificate is of node mine, not of %s", h.GetNode())
+			}
+			return "proven", "mine", nil
+		}
+	})
+	a := c.dial()
+	if err := a.Send(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Hello{Hello: hello("theirs", "e")}}); err != nil {
+		t.Fatal(err)
+	}
+	if code, problem := a.ended(); code != connect.CodePermissionDenied || !strings.Contains(problem, "certificate") {
+		t.Errorf("ended with %v %s", code, problem)
+	}
+	b := c.dial()
+	b.greet(hello("mine", "e"))
+	runs, err := c.store.Runs(t.Context())
+	if err != nil || len(runs) != 1 || runs[0].Cluster != "proven" {
+		t.Errorf("runs %+v (%v)", runs, err)
+	}
+}
+
+// TestSecondStreamOfANode: the newer one wins, and sees what the older one brought.
+func TestSecondStreamOfANode(t *testing.T) {
+	c := newCentre(t, nil)
+	a := c.dial()
+	a.greet(hello("n", "e"))
+	for i := range uint64(5) {
+		a.send(batch(i+1, i*10+1, 10))
+	}
+	a.acknowledged(5)
+	b := c.dial()
+	if n := b.greet(hello("n", "e")); n != 5 {
+		t.Errorf("the second stream is welcomed with %d, want 5", n)
+	}
+	if code, problem := a.ended(); code != connect.CodeUnavailable || !strings.Contains(problem, "another stream") {
+		t.Errorf("the first stream ended with %v %s", code, problem)
+	}
+	if !c.service.Connected(store.Run{Cluster: "c", Node: "n", Epoch: "e"}) || !c.service.ConnectedNode("c", "n") {
+		t.Error("the node is not connected")
+	}
+	if c.service.Connected(store.Run{Cluster: "c", Node: "n", Epoch: "other"}) || c.service.ConnectedNode("c", "other") {
+		t.Error("a node is connected that is not")
+	}
+	b.send(batch(6, 51, 10))
+	b.acknowledged(6)
+	if n := len(c.events()); n != 60 {
+		t.Errorf("%d events, want 60", n)
+	}
+}
+
+func TestStopDrains(t *testing.T) {
+	c := newCentre(t, nil)
+	a := c.dial()
+	a.greet(hello("n", "e"))
+	a.send(batch(1, 1, 100))
+	a.acknowledged(1)
+	c.service.Stop()
+	if code, problem := a.ended(); code != connect.CodeUnavailable || !strings.Contains(problem, "stopping") {
+		t.Errorf("ended with %v %s", code, problem)
+	}
+	b := c.dial()
+	if err := b.Send(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Hello{Hello: hello("n", "e")}}); err != nil {
+		t.Fatal(err)
+	}
+	if code, _ := b.ended(); code != connect.CodeUnavailable {
+		t.Errorf("a stream after the stop ended with %v", code)
+	}
+}
+
+// TestStoreFails: nothing is acknowledged, nothing is taken for durable, and it goes on when the store does.
+func TestStoreFails(t *testing.T) {
+	c := newCentre(t, nil)
+	a := c.dial()
+	a.greet(hello("n", "e"))
+	a.send(batch(1, 1, 10))
+	a.acknowledged(1)
+	c.store.broken.Store(true)
+	a.send(batch(2, 11, 10))
+	if code, problem := a.ended(); code != connect.CodeUnavailable || !strings.Contains(problem, "no space left") {
+		t.Errorf("ended with %v %s", code, problem)
+	}
+	if c.committer.Healthy() == nil {
+		t.Error("the committer says that it is healthy")
+	}
+	c.store.broken.Store(false)
+	deadline := time.Now().Add(time.Minute)
+	for c.committer.Healthy() != nil {
+		if time.Now().After(deadline) {
+			t.Fatalf("still not healthy: %v", c.committer.Healthy())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	a = c.dial()
+	if n := a.greet(hello("n", "e")); n != 1 {
+		t.Errorf("welcomed with %d, want 1", n)
+	}
+	a.send(batch(2, 11, 10))
+	a.acknowledged(2)
+	evs := c.events()
+	if len(evs) != 20 || evs[19].GetId() != 20 || evs[19].GetSequence() != 20 {
+		t.Errorf("%d events, the last is %v", len(evs), evs[len(evs)-1])
+	}
+}
+
+func TestManyAgents(t *testing.T) {
+	c := newCentre(t, nil)
+	const agents, batches = 20, 10
+	done := make(chan error, agents)
+	for i := range agents {
+		a := c.dial()
+		go func() {
+			done <- func() error {
+				if err := a.Send(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Hello{Hello: hello(fmt.Sprint("n", i), "e")}}); err != nil {
+					return err
+				}
+				for n := range uint64(batches) {
+					if err := a.Send(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Batch{Batch: batch(n+1, n*50+1, 50)}}); err != nil {
+						return err
+					}
+				}
+				for {
+					m, err := a.Receive()
+					if err != nil {
+						return err
+					}
+					if m.GetAcknowledge().GetSequence() == batches {
+						return nil
+					}
+				}
+			}()
+		}()
+	}
+	for range agents {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	seen := map[string]bool{}
+	for _, ev := range c.events() {
+		seen[fmt.Sprint(ev.GetNode(), " ", ev.GetSequence())] = true
+	}
+	if n := len(c.events()); n != agents*batches*50 || len(seen) != n {
+		t.Errorf("%d events, %d different ones, want %d", n, len(seen), agents*batches*50)
+	}
+}
+
+func TestChanged(t *testing.T) {
+	c := newCentre(t, nil)
+	a := c.dial()
+	a.greet(hello("n", "e"))
+	changed := c.committer.Changed()
+	select {
+	case <-changed:
+		t.Error("told of a change that has not happened")
+	default:
+	}
+	a.send(batch(1, 1, 3))
+	<-changed
+	if n := len(c.events()); n != 3 {
+		t.Errorf("%d events after the change, want 3", n)
+	}
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package collector
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/spoor/spoor/contract"
+)
+
+// Options of a Collector. The zero value of a field takes the default that stands beside it.
+type Options struct {
+	// Address for agents, people and the web page: 127.0.0.1:7070.
+	Listen string
+	// Folder that keeps the events. Required.
+	DataDir string
+	// What is judged by; without contracts nothing is.
+	Contracts *contract.Set
+	// Alertmanager that findings are sent to; none by default.
+	AlertmanagerURL string
+	// How long events are kept: for ever.
+	Retention time.Duration
+
+	Logger *slog.Logger
+	// Where metrics are registered, and where /metrics reads them.
+	Registerer prometheus.Registerer
+	Gatherer   prometheus.Gatherer
+	Version    string
+}
+
+func (o Options) withDefaults() Options {
+	if o.Listen == "" {
+		o.Listen = "127.0.0.1:7070"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Registerer == nil {
+		registry := prometheus.NewRegistry()
+		o.Registerer, o.Gatherer = registry, registry
+	}
+	return o
+}
+
+func (o Options) validate() error {
+	var errs []error
+	if o.DataDir == "" {
+		errs = append(errs, errors.New("option DataDir: no folder is given"))
+	}
+	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
+		errs = append(errs, fmt.Errorf("option Listen: %q is not an address like 127.0.0.1:7070: %w", o.Listen, err))
+	}
+	if o.Gatherer == nil {
+		errs = append(errs, errors.New("option Gatherer: a Registerer alone cannot be read for /metrics"))
+	}
+	if o.Retention < 0 {
+		errs = append(errs, fmt.Errorf("option Retention: %s is negative", o.Retention))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/spoor/spoor/collector/web"
+)
+
+const (
+	// How long a client may take to send the head of a request, and an idle connection is kept.
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	// How long a stop waits for answers that are under way.
+	stopTimeout = 10 * time.Second
+	// Bytes of the head of a request, and of a question in it.
+	maxHeader   = 64 << 10
+	maxQuestion = 1 << 20
+)
+
+// handler answers everything that comes to the one address.
+func (c *Collector) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(c.ingest.Handler())
+	mux.Handle(c.query.Handler(connect.WithReadMaxBytes(maxQuestion)))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(c.o.Gatherer, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := c.committer.Healthy(); err != nil {
+			http.Error(w, "cannot commit: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.Handle("/", web.Handler())
+	return mux
+}
+
+// serve answers until ctx ends, and then what is under way.
+func (c *Collector) serve(ctx context.Context) error {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{
+		Handler: c.handler(), Protocols: protocols, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(c.listener) }()
+	var err error
+	select {
+	case err = <-served:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	// Streams never end by themselves: they are told to.
+	c.ingest.Stop()
+	c.query.Stop()
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if err = server.Shutdown(stopping); errors.Is(err, context.DeadlineExceeded) {
+		c.o.Logger.Warn("some answers were cut short by the stop")
+		err = server.Close()
+	}
+	if ended := <-served; !errors.Is(ended, http.ErrServerClosed) {
+		err = errors.Join(err, ended)
+	}
+	return err
+}
