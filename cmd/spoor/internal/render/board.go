@@ -10,6 +10,7 @@ import (
 	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/contract"
 )
 
 // Board sums up a stream of events as a live table: who does what, how often, when last. It holds a bounded
@@ -67,7 +68,7 @@ func (b *Board) Add(now time.Time, events ...*spoorv1.Event) []*spoorv1.Event {
 		if !b.telling(ev) {
 			continue
 		}
-		key := WorkloadName(ev.GetInstance().GetWorkload(), "") + "\x00" + ev.GetProcess().GetComm() + "\x00" + about(ev)
+		key := WorkloadName(ev.GetInstance().GetWorkload(), "") + "\x00" + ev.GetProcess().GetComm() + "\x00" + topic(ev)
 		row := b.rows[key]
 		if row == nil {
 			b.makeRoom()
@@ -96,6 +97,20 @@ func (b *Board) telling(ev *spoorv1.Event) bool {
 		return false
 	}
 	return true
+}
+
+// topic is wider than what an event is about: files of one family are one row, and so are the runs of one program.
+func topic(ev *spoorv1.Event) string {
+	switch fact := ev.GetFact().(type) {
+	case *spoorv1.Event_ProcessStart:
+		return "run " + ev.GetProcess().GetExe()
+	case *spoorv1.Event_FileWrite:
+		return "write " + string(contract.Generalise(fact.FileWrite.GetFile().GetPath()))
+	case *spoorv1.Event_FileChange:
+		return fmt.Sprint("change ", fact.FileChange.GetOperation(), contract.Generalise(fact.FileChange.GetFile().GetPath()))
+	default:
+		return about(ev)
+	}
 }
 
 func (b *Board) makeRoom() {

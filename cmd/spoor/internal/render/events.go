@@ -65,6 +65,9 @@ func Events(w io.Writer, s Style, events []*spoorv1.Event) error {
 	return t.write(w, s)
 }
 
+// lineWidth is where a line by itself ends when no terminal does it: some command lines are endless.
+const lineWidth = 200
+
 // Line tells one event by itself.
 func Line(s Style, ev *spoorv1.Event) string {
 	who := process(ev.GetProcess())
@@ -74,7 +77,7 @@ func Line(s Style, ev *spoorv1.Event) string {
 	if ev.GetProcess() == nil {
 		who = Printable(ev.GetNode())
 	}
-	line := s.paint(faint, s.second(ev.GetTime())) + "  " + who + " " + s.paint(kindHue(ev.GetKind()), Sentence(ev))
+	line := s.paint(faint, s.second(ev.GetTime())) + "  " + who + " " + s.paint(kindHue(ev.GetKind()), cutEnd(Sentence(ev), max(lineWidth-width(who), lineWidth/2)))
 	if id := ev.GetProcess().GetExecId(); id != "" {
 		line += s.paint(faint, "  "+ShortID(id))
 	}

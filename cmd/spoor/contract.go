@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spoor/spoor/cmd/internal/cli"
+	"github.com/spoor/spoor/contract"
+)
+
+type contractCommand struct {
+	Check contractCheckCommand `cmd:"" help:"Validate contract files."`
+}
+
+func (*contractCommand) Help() string {
+	return `A contract says what has been agreed about a workload: what it may write and for how long, where it listens, who calls it and whom it calls. deploy/examples has some.
+
+Examples:
+
+    spoor contract check deploy/examples`
+}
+
+type contractCheckCommand struct {
+	Paths  []string `arg:"" name:"path" help:"Files, or folders of *.yaml and *.yml files."`
+	Output string   `short:"o" help:"table for people, or json for programs: one object a problem." enum:"table,json" default:"table"`
+}
+
+func (*contractCheckCommand) Help() string {
+	return `Reads contracts as the collector would. Each problem is one line: file:line:column, what is wrong, what to write instead. Exits with 2 when there is one.
+
+Examples:
+
+    spoor contract check deploy/examples
+    spoor contract check checkout.yaml payments.yaml
+    spoor contract check contracts/ -o json | jq -r '"\(.file):\(.line) \(.problem)"'`
+}
+
+// problem is one line of the answer in JSON.
+type problem struct {
+	File    string `json:"file"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Problem string `json:"problem"`
+	Fix     string `json:"fix,omitempty"`
+}
+
+func (c *contractCheckCommand) Run(streams *cli.Streams) error {
+	var problems []problem
+	for _, path := range c.Paths {
+		problems = append(problems, contractProblems(path)...)
+	}
+	encoder := json.NewEncoder(streams.Out)
+	encoder.SetEscapeHTML(false)
+	for _, p := range problems {
+		if c.Output == "json" {
+			if err := encoder.Encode(p); err != nil {
+				return fmt.Errorf("write the answer: %w", err)
+			}
+			continue
+		}
+		if _, err := fmt.Fprintln(streams.Out, p); err != nil {
+			return fmt.Errorf("write the answer: %w", err)
+		}
+	}
+	if len(problems) > 0 {
+		return cli.Reported()
+	}
+	if c.Output != "json" {
+		remark(streams, "No problem found.")
+	}
+	return nil
+}
+
+func (p problem) String() string {
+	return (&contract.ParseError{File: p.File, Line: p.Line, Column: p.Column, Problem: p.Problem, Fix: p.Fix}).Error()
+}
+
+// contractProblems reads a file or a folder and returns what is wrong with it.
+func contractProblems(path string) []problem {
+	info, err := os.Stat(path)
+	if err != nil {
+		return []problem{unreadable(path, err)}
+	}
+	if info.IsDir() {
+		_, err := loadContracts(path)
+		return problemsOf(path, err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return []problem{unreadable(path, err)}
+	}
+	_, err = contract.Parse(path, data)
+	return problemsOf(path, err)
+}
+
+func unreadable(path string, err error) problem {
+	if pe, ok := errors.AsType[*os.PathError](err); ok {
+		err = pe.Err
+	}
+	return problem{File: path, Problem: err.Error()}
+}
+
+// loadContracts reads a folder of contracts. Problems carry paths that can be opened from here.
+func loadContracts(dir string) (*contract.Set, error) {
+	set, err := contract.Load(os.DirFS(dir))
+	if err == nil {
+		return set, nil
+	}
+	var errs []error
+	for _, p := range problemsOf(dir, err) {
+		if p.File != dir {
+			p.File = filepath.Join(dir, p.File)
+		}
+		errs = append(errs, &contract.ParseError{File: p.File, Line: p.Line, Column: p.Column, Problem: p.Problem, Fix: p.Fix})
+	}
+	return nil, errors.Join(errs...)
+}
+
+// problemsOf takes joined errors apart. What is not about a place in a file is about path as a whole.
+func problemsOf(path string, err error) []problem {
+	if err == nil {
+		return nil
+	}
+	if pe, ok := err.(*contract.ParseError); ok { //nolint:errorlint // the error itself: what it is joined with is looked at below
+		return []problem{{pe.File, pe.Line, pe.Column, pe.Problem, pe.Fix}}
+	}
+	var problems []problem
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			problems = append(problems, problemsOf(path, e)...)
+		}
+		return problems
+	}
+	if _, ok := errors.AsType[*contract.ParseError](err); ok {
+		return problemsOf(path, errors.Unwrap(err))
+	}
+	return []problem{{File: path, Problem: err.Error()}}
+}

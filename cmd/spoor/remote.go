@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"syscall"
+	"time"
+
+	"connectrpc.com/connect"
+
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
+	"github.com/spoor/spoor/cmd/internal/cli"
+	"github.com/spoor/spoor/cmd/spoor/internal/render"
+)
+
+// remote are the flags of every command that asks a collector.
+type remote struct {
+	Collector string        `help:"URL of the collector." default:"http://127.0.0.1:7070"`
+	Timeout   time.Duration `help:"How long to wait for an answer." default:"30s"`
+}
+
+// asker asks one collector.
+type asker struct {
+	spoorv1connect.QueryServiceClient
+	url     string
+	timeout time.Duration
+}
+
+func (r *remote) dial() (*asker, error) {
+	url, err := cli.CollectorURL(r.Collector)
+	if err != nil {
+		return nil, err
+	}
+	return newAsker(url, r.Timeout), nil
+}
+
+func newAsker(url string, timeout time.Duration) *asker {
+	return &asker{spoorv1connect.NewQueryServiceClient(&http.Client{}, url), url, timeout}
+}
+
+// ask makes one call and turns its failure into words.
+func ask[Request, Response any](
+	ctx context.Context, a *asker, call func(context.Context, *connect.Request[Request]) (*connect.Response[Response], error), request *Request,
+) (*Response, error) {
+	limited, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	response, err := call(limited, connect.NewRequest(request))
+	if err != nil {
+		return nil, a.explain(ctx, err)
+	}
+	return response.Msg, nil
+}
+
+// explain says what was wrong and what to do.
+func (a *asker) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return cli.Failed(errors.New("interrupted"), "")
+	}
+	message := err.Error()
+	if ce, ok := errors.AsType[*connect.Error](err); ok {
+		message = ce.Message()
+	}
+	switch code := connect.CodeOf(err); {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return cli.Failed(fmt.Errorf("no collector answers at %s", a.url),
+			"Start one with \"sudo spoor up\", or name another with --collector URL or SPOOR_COLLECTOR.")
+	case code == connect.CodeUnavailable:
+		return cli.Failed(fmt.Errorf("cannot reach the collector at %s: %s", a.url, message),
+			"Check the address and the network, or name another collector with --collector URL or SPOOR_COLLECTOR.")
+	case code == connect.CodeDeadlineExceeded:
+		return cli.Failed(fmt.Errorf("the collector at %s did not answer within %s", a.url, a.timeout),
+			"Ask for less (a shorter time, one workload), or wait longer with --timeout.")
+	case code == connect.CodeInvalidArgument, code == connect.CodeNotFound, code == connect.CodeFailedPrecondition,
+		code == connect.CodeAlreadyExists, code == connect.CodeOutOfRange, code == connect.CodeResourceExhausted:
+		return cli.BadInput(errors.New(message), "")
+	case code == connect.CodeUnknown, code == connect.CodeUnimplemented:
+		return cli.Failed(fmt.Errorf("what answers at %s is not a collector of this version: %s", a.url, message),
+			"Another program may hold the port. Name the collector with --collector URL or SPOOR_COLLECTOR.")
+	default:
+		return cli.Failed(fmt.Errorf("the collector at %s failed: %s", a.url, message), "")
+	}
+}
+
+// remark tells what is true about an answer besides the answer itself. It goes to standard error, so that what
+// a pipe gets is nothing but the answer.
+func remark(streams *cli.Streams, format string, args ...any) {
+	fmt.Fprintf(streams.Err, format+"\n", args...)
+}
+
+// completeness remarks what could be missing from an answer.
+func completeness(streams *cli.Streams, c *spoorv1.Completeness) {
+	if c != nil && !c.GetComplete() {
+		remark(streams, "%s", render.Gaps(c))
+	}
+}
+
+// writeAll is what commands write whole answers with.
+func writeAll[T any](w io.Writer, items []T, write func(io.Writer, T) error) error {
+	for _, item := range items {
+		if err := write(w, item); err != nil {
+			return fmt.Errorf("write the answer: %w", err)
+		}
+	}
+	return nil
+}
