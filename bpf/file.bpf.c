@@ -182,7 +182,8 @@ static __always_inline __u64 ctime_of(struct inode *inode)
 	struct inode___timespec *old = (void *)inode;
 
 	if (bpf_core_field_exists(inode->i_ctime_sec))
-		return TIME_NS(BPF_CORE_READ(inode, i_ctime_sec), BPF_CORE_READ(inode, i_ctime_nsec) & ~I_CTIME_QUERIED);
+		return TIME_NS(BPF_CORE_READ(inode, i_ctime_sec),
+			       BPF_CORE_READ(inode, i_ctime_nsec) & ~I_CTIME_QUERIED);
 	if (bpf_core_field_exists(old->__i_ctime))
 		return TIME_NS(BPF_CORE_READ(old, __i_ctime.tv_sec), BPF_CORE_READ(old, __i_ctime.tv_nsec));
 	return TIME_NS(BPF_CORE_READ(old, i_ctime.tv_sec), BPF_CORE_READ(old, i_ctime.tv_nsec));
@@ -311,7 +312,8 @@ int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 
 	if ((inode->i_mode & S_IFMT) != S_IFREG || inode->i_sb->s_flags & SB_KERNMOUNT)
 		return 0;
-	if (!inode->i_count.counter) /* being evicted after its last name and descriptor went: nobody changes it any more */
+	if (!inode->i_count
+		     .counter) /* being evicted after its last name and descriptor went: nobody changes it any more */
 		return 0;
 	if (task_flags & PF_WQ_WORKER) {
 		count_loss(&losses, FILE_SKIPPED_WRITEBACK);

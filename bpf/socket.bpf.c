@@ -24,7 +24,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define TCP_CLOSE_WAIT 8
 #define TCP_LISTEN 10
 
-
 enum {
 	SOCKET_LOST_FACT, /* the map of facts was full */
 	SOCKET_LOST_OWNER, /* no memory for the socket's storage */
@@ -194,7 +193,8 @@ static __always_inline void count_bytes(struct sock *sk, struct owner *owner, st
 	__u64 received = BPF_CORE_READ(tp, bytes_received);
 
 	/* The peer's FIN takes one number of the sequence, and is counted there; tcp_fin() leaves SOCK_DONE behind. */
-	if (received && BPF_CORE_READ(sk, __sk_common.skc_flags) & 1UL << bpf_core_enum_value(enum sock_flags, SOCK_DONE))
+	if (received &&
+	    BPF_CORE_READ(sk, __sk_common.skc_flags) & 1UL << bpf_core_enum_value(enum sock_flags, SOCK_DONE))
 		received--;
 	/* Between two reads of a live connection a retransmission may be counted first in one, then in the other. */
 	c->sent = sent > owner->sent ? sent - owner->sent : 0;
@@ -216,7 +216,7 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int new)
 		begin(sk, FLOW_LISTEN);
 	else if (new == TCP_SYN_SENT)
 		begin(sk, FLOW_OUTBOUND);
-	else if (new != TCP_ESTABLISHED && new != TCP_CLOSE)
+	else if (new != TCP_ESTABLISHED &&new != TCP_CLOSE)
 		return 0;
 
 	owner = owner_of(sk);

@@ -71,12 +71,12 @@ static __always_inline __u64 cgroup_of(struct task_struct *task)
  * Losses by reason, one map a sensor: per CPU, so that counting costs an increment; read and summed by the agent.
  * Nobody deletes from it and it cannot be full.
  */
-#define LOSS_MAP(entries)                                 \
-	struct {                                          \
-		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);  \
-		__uint(max_entries, entries);             \
-		__type(key, __u32);                       \
-		__type(value, __u64);                     \
+#define LOSS_MAP(entries)                                \
+	struct {                                         \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); \
+		__uint(max_entries, entries);            \
+		__type(key, __u32);                      \
+		__type(value, __u64);                    \
 	} losses SEC(".maps")
 
 static __always_inline void count_loss(void *losses, __u32 reason)
