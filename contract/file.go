@@ -145,7 +145,7 @@ func (f *file) diesWithInstance() bool {
 	case spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER, spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME:
 		return true
 	case spoorv1.StorageClass_STORAGE_CLASS_TMPFS:
-		return !f.instance.workload.plainHost()
+		return !onPlainHost(f.instance.workload.id)
 	default:
 		return false
 	}

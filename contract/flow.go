@@ -4,6 +4,7 @@ package contract
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -85,12 +86,7 @@ func (j *Judge) learn(ev *spoorv1.Event) {
 		j.renamers.put(ev.GetNode(), struct{}{})
 	case *spoorv1.Event_Dns:
 		j.named.put(ev.GetNode(), struct{}{})
-		name := normalName(fact.Dns.GetName())
-		for _, a := range fact.Dns.GetAddresses()[:min(len(fact.Dns.GetAddresses()), 64)] {
-			if addr := parseAddr(a); addr.IsValid() && name != "" && len(name) < 256 {
-				j.name(ev.GetNode(), addr, name)
-			}
-		}
+		learnNames(j.names, ev.GetNode(), fact.Dns)
 	case *spoorv1.Event_Coverage:
 		if fact.Coverage.GetSensor() != "dns" {
 			return
@@ -103,38 +99,49 @@ func (j *Judge) learn(ev *spoorv1.Event) {
 	}
 }
 
-func (j *Judge) name(node string, addr netip.Addr, name string) {
-	key := nameKey{node, addr}
-	names, _ := j.names.get(key)
-	for _, n := range names {
-		if n == name {
-			return
+// learnNames remembers which name was asked for to get an address.
+func learnNames(known *recent[nameKey, []string], node string, answer *spoorv1.Dns) {
+	name := normalName(answer.GetName())
+	if name == "" || len(name) > 253 {
+		return
+	}
+	for _, a := range answer.GetAddresses()[:min(len(answer.GetAddresses()), 64)] {
+		addr := parseAddr(a)
+		if !addr.IsValid() {
+			continue
 		}
+		key := nameKey{node, addr}
+		names, _ := known.get(key)
+		if slices.Contains(names, name) {
+			continue
+		}
+		if len(names) == maxNames {
+			names = names[1:]
+		}
+		// A fresh slice: others may look at the old one.
+		known.put(key, append(slices.Clone(names), name))
 	}
-	if len(names) == maxNames {
-		names = names[1:]
-	}
-	// A fresh slice: peers of held flows may look at the old one.
-	j.names.put(key, append(append(make([]string, 0, len(names)+1), names...), name))
 }
 
 // peerOf gathers what is known about the other end of a flow.
-func (j *Judge) peerOf(node string, e *spoorv1.Endpoint) peer {
+func peerOf(names *recent[nameKey, []string], node string, e *spoorv1.Endpoint) peer {
 	p := peer{workload: e.GetWorkload(), addr: parseAddr(e.GetAddress()), text: e.GetAddress()}
 	if p.workload.GetKind() == "" && p.workload.GetName() == "" {
 		p.workload = nil
 	}
 	if name := e.GetDnsName(); name != "" {
 		p.names = []string{normalName(name)}
-		if !j.seesNames(node) {
-			j.named.put(node, struct{}{})
-		}
-		return p
-	}
-	if j.names.len() > 0 {
-		p.names, _ = j.names.get(nameKey{node, p.addr})
+	} else if names.len() > 0 {
+		p.names, _ = names.get(nameKey{node, p.addr})
 	}
 	return p
+}
+
+func (j *Judge) peerOf(node string, e *spoorv1.Endpoint) peer {
+	if e.GetDnsName() != "" && !j.seesNames(node) {
+		j.named.put(node, struct{}{})
+	}
+	return peerOf(j.names, node, e)
 }
 
 func (j *Judge) seesNames(node string) bool {
@@ -210,9 +217,7 @@ func (j *Judge) ask(w *workload, rule string, ev *spoorv1.Event, p *peer) answer
 	f := ev.GetFlow()
 	spec := &w.policy.contract.Spec
 	port, transport := servicePort(f), transportOf(f.GetTransport())
-	local := p.addr.IsLoopback() || p.addr.IsValid() && p.text == f.GetLocal().GetAddress()
-	if local && (p.workload != nil && sameWorkload(p.workload, w.id) || p.workload == nil && !w.plainHost()) {
-		// Its own business. Behind a pod's loopback there is nobody else, so it needs no identity.
+	if ownBusiness(w.id, p, f) {
 		return yes
 	}
 	// Who holds an address that is not on the Internet will mostly be known in a moment, and then the verdict can say it.
@@ -223,10 +228,27 @@ func (j *Judge) ask(w *workload, rule string, ev *spoorv1.Event, p *peer) answer
 		}
 		return spec.allowsCaller(w.id, p, port, transport, stranger)
 	}
-	if port == 53 && (transport == UDP || transport == TCP) && !public(p.addr) && spec.needsNames() {
+	if spec.needsNames() && resolves(p, port, transport) {
 		return yes
 	}
 	return spec.allowsCall(w.id, p, port, transport, stranger)
+}
+
+// ownBusiness says whether a flow stays within its workload: over loopback or its own address. Behind a pod's
+// loopback there is nobody else, so nobody's identity is needed.
+func ownBusiness(self *spoorv1.Workload, p *peer, f *spoorv1.Flow) bool {
+	if !p.addr.IsLoopback() && (!p.addr.IsValid() || p.text != f.GetLocal().GetAddress()) {
+		return false
+	}
+	if p.workload == nil {
+		return !onPlainHost(self)
+	}
+	return sameWorkload(p.workload, self)
+}
+
+// resolves says whether a call asks a nearby resolver for a name.
+func resolves(p *peer, port uint32, transport Transport) bool {
+	return port == 53 && (transport == UDP || transport == TCP) && !public(p.addr)
 }
 
 func (s *Spec) allowsCaller(self *spoorv1.Workload, p *peer, port uint32, transport Transport, a answer) answer {

@@ -18,41 +18,94 @@ import (
 func Marshal(contracts ...*Contract) ([]byte, error) {
 	var b bytes.Buffer
 	for i, c := range contracts {
-		if err := c.Validate(); err != nil {
-			return nil, fmt.Errorf("marshal contract %q: %w", c.FullName(), err)
+		text, err := MarshalCommented(c, nil)
+		if err != nil {
+			return nil, err
 		}
 		if i > 0 {
 			b.WriteString("---\n")
 		}
-		writeBlock(&b, reflect.ValueOf(c).Elem(), "")
+		b.Write(text)
 	}
 	return b.Bytes(), nil
 }
 
-// writeBlock writes the fields of a struct, one a line.
-func writeBlock(b *bytes.Buffer, v reflect.Value, indent string) {
+// Comments are remarks for the readers of a contract, by where they stand: "" for the top, spec.state for a field,
+// spec.calls[0] for an entry of a list.
+type Comments map[string]Comment
+
+// Comment is what stands above a line, each string a line of its own, and what stands at its end.
+type Comment struct {
+	Above  []string
+	Beside string
+	// Below stands after a field or list.
+	Below []string
+}
+
+// MarshalCommented writes one contract with remarks. Lines that are remarks alone may hold entries that a reader is
+// to decide about.
+func MarshalCommented(c *Contract, comments Comments) ([]byte, error) {
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("marshal contract %q: %w", c.FullName(), err)
+	}
+	w := writer{comments: comments}
+	w.remark(comments[""].Above, "")
+	w.block(reflect.ValueOf(c).Elem(), "", "")
+	return w.Bytes(), nil
+}
+
+type writer struct {
+	bytes.Buffer
+	comments Comments
+}
+
+func (w *writer) remark(lines []string, indent string) {
+	for _, line := range lines {
+		// No remark ends where somebody else's text has a newline.
+		line = strings.TrimRight(indent+"# "+printable(line), " ")
+		w.WriteString(line + "\n")
+	}
+}
+
+// line writes text and what stands beside it.
+func (w *writer) line(text, path string) {
+	w.WriteString(text)
+	if beside := w.comments[path].Beside; beside != "" {
+		w.WriteString("  # " + printable(beside))
+	}
+	w.WriteByte('\n')
+}
+
+// block writes the fields of a struct, one a line.
+func (w *writer) block(v reflect.Value, path, indent string) {
 	for _, f := range fieldsOf(v.Type()) {
-		value := v.Field(f.index)
+		value, at := v.Field(f.index), join(path, f.name)
 		if !f.required && value.IsZero() {
 			continue
 		}
-		b.WriteString(indent + f.name + ":")
+		w.remark(w.comments[at].Above, indent)
+		head := indent + f.name + ":"
 		switch {
-		case isScalar(value):
-			b.WriteString(" " + scalarText(value) + "\n")
 		case value.Kind() == reflect.Slice && value.Len() == 0:
-			b.WriteString(" []\n")
+			w.line(head+" []", at)
 		case value.Kind() == reflect.Slice:
-			b.WriteByte('\n')
+			w.line(head, at)
 			for i := range value.Len() {
-				b.WriteString(indent + "  - " + flow(value.Index(i)) + "\n")
+				entry := fmt.Sprintf("%s[%d]", at, i)
+				w.remark(w.comments[entry].Above, indent+"  ")
+				w.line(indent+"  - "+flow(value.Index(i)), entry)
 			}
 		case value.Kind() == reflect.Struct && f.name == "spec":
-			b.WriteByte('\n')
-			writeBlock(b, value, indent+"  ")
+			w.line(head, at)
+			w.block(value, at, indent+"  ")
 		default:
-			b.WriteString(" " + flow(value) + "\n")
+			w.line(head+" "+flow(value), at)
 		}
+		below := indent
+		if value.Kind() == reflect.Slice {
+			below += "  "
+		}
+		w.remark(w.comments[at].Below, below)
 	}
 }
 
@@ -115,7 +168,7 @@ func quote(s string) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// line writes one entry of a list as it would stand in a file, for the fix of a verdict.
-func line[T Scratch | Volume | Listen | Caller | Call](entry T) string {
+// Line writes one entry of a list as it would stand in a file.
+func Line[T Scratch | Volume | Listen | Caller | Call](entry T) string {
 	return "- " + flow(reflect.ValueOf(entry))
 }

@@ -130,8 +130,13 @@ func parseClass(s string) (class []runeRange, size int) {
 	return class, i + 1
 }
 
-// overlap says whether some path is covered by both patterns.
-func overlap(p, q PathPattern) bool {
+// Overlaps says whether some path is covered by both patterns, which must be valid.
+func (p PathPattern) Overlaps(q PathPattern) bool {
+	// Most pairs differ before the first wildcard.
+	head, other := literalHead(p), literalHead(q)
+	if n := min(len(head), len(other)); head[:n] != other[:n] {
+		return false
+	}
 	a, b := automatonOf(p), automatonOf(q)
 	type pair struct{ i, j int }
 	seen := map[pair]bool{{0, 0}: true}
@@ -163,6 +168,15 @@ func overlap(p, q PathPattern) bool {
 		}
 	}
 	return false
+}
+
+// literalHead is the part of a pattern before its first special character.
+func literalHead(p PathPattern) string {
+	if i := strings.IndexAny(string(p), `*?[\`); i >= 0 {
+		// "/a/**" covers "/a" too.
+		return strings.TrimSuffix(string(p[:i]), "/")
+	}
+	return string(p)
 }
 
 func intersect(a, b []runeRange) bool {

@@ -136,6 +136,12 @@ func compilePath(p PathPattern) pathMatcher {
 	return pathMatcher{pattern: p}
 }
 
+// Covers says whether the pattern, which must be valid, covers an absolute path, given as the exact bytes.
+func (p PathPattern) Covers(path string) bool {
+	m := compilePath(p)
+	return m.matches(path)
+}
+
 // matches says whether the pattern covers an absolute path, given as the exact bytes.
 func (m *pathMatcher) matches(path string) bool {
 	if m.tree {

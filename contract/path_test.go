@@ -90,11 +90,11 @@ func TestOverlap(t *testing.T) {
 		{`/a\*`, "/a*", true},
 		{`/a\*`, "/ab", false},
 	} {
-		if got := overlap(tc.a, tc.b); got != tc.want {
-			t.Errorf("overlap(%s, %s) = %v", tc.a, tc.b, got)
+		if got := tc.a.Overlaps(tc.b); got != tc.want {
+			t.Errorf("%s overlaps with %s: %v", tc.a, tc.b, got)
 		}
-		if got := overlap(tc.b, tc.a); got != tc.want {
-			t.Errorf("overlap(%s, %s) = %v", tc.b, tc.a, got)
+		if got := tc.b.Overlaps(tc.a); got != tc.want {
+			t.Errorf("%s overlaps with %s: %v", tc.b, tc.a, got)
 		}
 	}
 }
@@ -148,10 +148,10 @@ func FuzzPathPattern(f *testing.F) {
 		if got, want := m.matches(path), automatonOf(p).run(path); got != want {
 			t.Fatalf("%q covers %q: matcher %v, automaton %v", pattern, path, got, want)
 		}
-		if !overlap(p, p) {
+		if !p.Overlaps(p) {
 			t.Fatalf("%q does not overlap with itself", pattern)
 		}
-		if q := Generalise(path); m.matches(path) && !overlap(p, q) {
+		if q := Generalise(path); m.matches(path) && !p.Overlaps(q) {
 			t.Fatalf("%q and %q cover %q and do not overlap", p, q, path)
 		}
 		if len(path) < 200 && !strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError }) {

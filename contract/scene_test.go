@@ -161,6 +161,8 @@ func (s *scene) event(fact any) *spoorv1.Event {
 		ev.Kind, ev.Fact = "process_start", &spoorv1.Event_ProcessStart{ProcessStart: f}
 	case *spoorv1.ProcessExit:
 		ev.Kind, ev.Fact = "process_exit", &spoorv1.Event_ProcessExit{ProcessExit: f}
+	case *spoorv1.Loss:
+		ev.Kind, ev.Fact = "loss", &spoorv1.Event_Loss{Loss: f}
 	default:
 		s.t.Fatalf("no event of %T", fact)
 	}

@@ -102,7 +102,7 @@ func (w *workload) isLocal(class spoorv1.StorageClass) bool {
 		return true
 	case spoorv1.StorageClass_STORAGE_CLASS_TMPFS:
 		// In a pod a tmpfs is declared, bounded and gone with it; on a host it is /tmp or /run.
-		return w.plainHost()
+		return onPlainHost(w.id)
 	default:
 		return false
 	}

@@ -38,8 +38,8 @@ func printable(s string) string {
 		}
 		return '?'
 	}, s)
-	if len(clean) > 300 {
-		return strings.ToValidUTF8(clean[:297], "") + "..."
+	if len(clean) > 600 {
+		return strings.ToValidUTF8(clean[:597], "") + "..."
 	}
 	return clean
 }
@@ -120,7 +120,7 @@ func (f *file) verdict(name, subject string) Verdict {
 			v.Fix = "Let the agent there see changes of names: spoor selftest says what it needs. "
 		}
 		entry.MaxAge = Duration(age) * 6
-		v.Fix += fmt.Sprintf("Remove the file when the work is done, or keep it in a backing service. If it may live longer, raise the limit under spec.scratch of %s: %s", w.contractIn(), line(entry))
+		v.Fix += fmt.Sprintf("Remove the file when the work is done, or keep it in a backing service. If it may live longer, raise the limit under spec.scratch of %s: %s", w.contractIn(), Line(entry))
 		return v
 	}
 	if v.Title == "" {
@@ -137,7 +137,7 @@ func (f *file) verdict(name, subject string) Verdict {
 		advice = "Keep it in a backing service."
 	}
 	v.Fix = fmt.Sprintf("%s If nobody misses it, add it to spec.scratch of %s: %s. If it may stay, mount a volume there and add it to spec.volumes: %s",
-		advice, w.contractIn(), line(Scratch{Path: pattern, MaxAge: DefaultMaxAge}), line(Volume{Path: dir, Class: class}))
+		advice, w.contractIn(), Line(Scratch{Path: pattern, MaxAge: DefaultMaxAge}), Line(Volume{Path: dir, Class: class}))
 	return v
 }
 
@@ -151,7 +151,7 @@ func (w *workload) sizeVerdict(entry Scratch, used uint64, storage spoorv1.Stora
 		Why: fmt.Sprintf("Scratch that grows fills %s: then writes fail, or the instance is evicted, at a moment nobody chose.",
 			keptWhere(storage)),
 		Fix: fmt.Sprintf("Remove files when the work is done, and bound what one unit of work writes. If it needs more, raise the limit under spec.scratch of %s: %s",
-			w.contractIn(), line(entry)),
+			w.contractIn(), Line(entry)),
 	}
 }
 
@@ -260,7 +260,7 @@ func (w *workload) egressVerdict(p *peer, ev *spoorv1.Event, nameless, many bool
 	}
 	fix := "Find out why " + w.describe() + " makes this call, and stop it if nobody needs it."
 	if (entry.Workload != Ref{}) || entry.DNS != "" || !entry.CIDR.IsZero() {
-		fix += fmt.Sprintf(" If it is meant, add it to spec.calls of %s: %s", w.contractIn(), line(entry))
+		fix += fmt.Sprintf(" If it is meant, add it to spec.calls of %s: %s", w.contractIn(), Line(entry))
 	}
 	if nameless {
 		v.Severity = spoorv1.Severity_SEVERITY_LOW
@@ -326,7 +326,7 @@ func (w *workload) callerVerdict(p *peer, ev *spoorv1.Event, many bool) Verdict 
 	}
 	v.Fix = "Find out who it is, and close the way if it is not wanted."
 	if (entry.Workload != Ref{}) || !entry.CIDR.IsZero() {
-		v.Fix += fmt.Sprintf(" If it is meant, add it to spec.callers of %s: %s", w.contractIn(), line(entry))
+		v.Fix += fmt.Sprintf(" If it is meant, add it to spec.callers of %s: %s", w.contractIn(), Line(entry))
 	}
 	return v
 }
@@ -356,7 +356,7 @@ func (w *workload) listenVerdict(l *spoorv1.Listen, transport Transport, ev *spo
 		entry.Port = anyPort
 	}
 	if (entry.Port != Ports{}) {
-		v.Fix += fmt.Sprintf(" If it is meant, add it to spec.listens of %s: %s", w.contractIn(), line(entry))
+		v.Fix += fmt.Sprintf(" If it is meant, add it to spec.listens of %s: %s", w.contractIn(), Line(entry))
 	}
 	return v
 }
@@ -364,8 +364,12 @@ func (w *workload) listenVerdict(l *spoorv1.Listen, transport Transport, ev *spo
 // refTo writes a reference to a workload as short as the contract of self can read it.
 func refTo(w, self *spoorv1.Workload) Ref {
 	r := Ref{Kind: NamePattern(w.GetKind()), Name: NamePattern(w.GetName()), Namespace: NamePattern(w.GetNamespace())}
-	if w.GetCluster() != self.GetCluster() {
+	switch {
+	case w.GetCluster() != self.GetCluster():
 		r.Cluster = NamePattern(w.GetCluster())
+	case onPlainHost(self) && w.GetNamespace() == self.GetNamespace():
+		// The same node: what holds there holds for the same unit on every other.
+		r.Namespace = ""
 	}
 	if new(Ref).UnmarshalText([]byte(r.String())) != nil {
 		return Ref{} // no name that a contract can hold

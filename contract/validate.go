@@ -184,7 +184,7 @@ func (c *Contract) validatePaths(found *problems) {
 		}
 		for j, t := range c.Spec.Scratch[:i] {
 			other := fmt.Sprintf("spec.scratch[%d].path", j)
-			if !usable(other, t.Path) || !overlap(s.Path, t.Path) {
+			if !usable(other, t.Path) || !s.Path.Overlaps(t.Path) {
 				continue
 			}
 			where := "above"

@@ -30,9 +30,9 @@ func (j *Judge) workload(w *spoorv1.Workload) *workload {
 	return wl
 }
 
-// plainHost says whether a workload runs directly on a node, with the node's file systems and network.
-func (w *workload) plainHost() bool {
-	switch w.id.GetKind() {
+// onPlainHost says whether a workload runs directly on a node, with the node's file systems and network.
+func onPlainHost(w *spoorv1.Workload) bool {
+	switch w.GetKind() {
 	case "Unit", "Session", "Host", "Kernel", "Container":
 		return true
 	default:
