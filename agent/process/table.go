@@ -72,6 +72,7 @@ type Options struct {
 type Table struct {
 	o       Options
 	all     *lru.LRU[sensor.Who, *Process]
+	newest  map[uint32]*Process // of those in all, by tgid
 	forks   []*Process // not told yet, oldest first
 	evicted uint64
 }
@@ -81,11 +82,14 @@ func NewTable(o Options) (*Table, error) {
 	if o.Size == 0 {
 		o.Size = 65536
 	}
-	t := &Table{o: o}
+	t := &Table{o: o, newest: map[uint32]*Process{}}
 	var err error
 	t.all, err = lru.NewLRU(o.Size, func(_ sensor.Who, p *Process) {
 		if !p.ended {
 			t.evicted++
+		}
+		if t.newest[p.Who.Tgid] == p {
+			delete(t.newest, p.Who.Tgid)
 		}
 	})
 	if err != nil {
@@ -272,6 +276,7 @@ func (t *Table) add(ev *sensor.ProcessEvent, parent *Process) *Process {
 	case ev.Parent.Tgid != 0:
 		p.Proto.ParentExecId = t.ExecID(ev.Parent)
 	}
+	t.newest[p.Who.Tgid] = p
 	t.all.Add(p.Who, p)
 	return p
 }
