@@ -1076,7 +1076,14 @@ type FileChange struct {
 	Operation FileChange_Operation   `protobuf:"varint,1,opt,name=operation,proto3,enum=spoor.v1.FileChange_Operation" json:"operation,omitempty"`
 	File      *File                  `protobuf:"bytes,2,opt,name=file,proto3" json:"file,omitempty"`
 	// For rename and link: the new path.
-	TargetPath    string `protobuf:"bytes,3,opt,name=target_path,json=targetPath,proto3" json:"target_path,omitempty"`
+	TargetPath string `protobuf:"bytes,3,opt,name=target_path,json=targetPath,proto3" json:"target_path,omitempty"`
+	// The exact bytes, only when target_path is not valid UTF-8 and therefore not exact.
+	TargetPathRaw []byte `protobuf:"bytes,4,opt,name=target_path_raw,json=targetPathRaw,proto3" json:"target_path_raw,omitempty"`
+	// target_path lacks its beginning: its directory was gone before it could be asked for its path.
+	TargetPathTruncated bool `protobuf:"varint,5,opt,name=target_path_truncated,json=targetPathTruncated,proto3" json:"target_path_truncated,omitempty"`
+	// How many more changes of this kind the process made in the same directory, each to another name, that have no events of
+	// their own: there were too many at once. What a File of an earlier event was about always has its own.
+	Merged        uint32 `protobuf:"varint,6,opt,name=merged,proto3" json:"merged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1130,6 +1137,27 @@ func (x *FileChange) GetTargetPath() string {
 		return x.TargetPath
 	}
 	return ""
+}
+
+func (x *FileChange) GetTargetPathRaw() []byte {
+	if x != nil {
+		return x.TargetPathRaw
+	}
+	return nil
+}
+
+func (x *FileChange) GetTargetPathTruncated() bool {
+	if x != nil {
+		return x.TargetPathTruncated
+	}
+	return false
+}
+
+func (x *FileChange) GetMerged() uint32 {
+	if x != nil {
+		return x.Merged
+	}
+	return 0
 }
 
 // Endpoint is one end of a flow.
@@ -2053,13 +2081,16 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"sizeBefore\x12\x1d\n" +
 	"\n" +
 	"size_after\x18\x06 \x01(\x04R\tsizeAfter\x12\x12\n" +
-	"\x04data\x18\a \x01(\bR\x04data\"\xa8\x02\n" +
+	"\x04data\x18\a \x01(\bR\x04data\"\x9c\x03\n" +
 	"\n" +
 	"FileChange\x12<\n" +
 	"\toperation\x18\x01 \x01(\x0e2\x1e.spoor.v1.FileChange.OperationR\toperation\x12\"\n" +
 	"\x04file\x18\x02 \x01(\v2\x0e.spoor.v1.FileR\x04file\x12\x1f\n" +
 	"\vtarget_path\x18\x03 \x01(\tR\n" +
-	"targetPath\"\x96\x01\n" +
+	"targetPath\x12&\n" +
+	"\x0ftarget_path_raw\x18\x04 \x01(\fR\rtargetPathRaw\x122\n" +
+	"\x15target_path_truncated\x18\x05 \x01(\bR\x13targetPathTruncated\x12\x16\n" +
+	"\x06merged\x18\x06 \x01(\rR\x06merged\"\x96\x01\n" +
 	"\tOperation\x12\x19\n" +
 	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10OPERATION_CREATE\x10\x01\x12\x14\n" +
