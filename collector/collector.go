@@ -62,9 +62,11 @@ func (c *Collector) build() error {
 	if c.listener, err = net.Listen("tcp", o.Listen); err != nil {
 		return err
 	}
-	if c.store, err = sqlite.Open(sqlite.Options{Dir: o.DataDir, Logger: o.Logger}); err != nil {
+	st, err := sqlite.Open(sqlite.Options{Dir: o.DataDir, Logger: o.Logger})
+	if err != nil {
 		return err
 	}
+	c.store = st // only now: a nil *sqlite.Store in an interface is not nil
 	var receivers []notify.Receiver
 	if o.AlertmanagerURL != "" {
 		am, err := notify.NewAlertmanager(notify.AlertmanagerOptions{URL: o.AlertmanagerURL, WebURL: "http://" + c.listener.Addr().String()})
