@@ -73,7 +73,7 @@ type Table struct {
 	o       Options
 	all     *lru.LRU[sensor.Who, *Process]
 	newest  map[uint32]*Process // of those in all, by tgid
-	forks   []*Process // not told yet, oldest first
+	forks   []*Process          // not told yet, oldest first
 	evicted uint64
 }
 
