@@ -22,8 +22,8 @@ const (
 	// How often plain lines say the rate.
 	rateEvery = time.Minute
 	// Plain lines about new facts: so many at once, and so many a second for long.
-	linesAtOnce    = 200
-	linesPerSecond = 1
+	linesAtOnce    = 100
+	linesPerSecond = 0.1
 	// Rows that a view remembers; a terminal shows fewer.
 	viewRows = 500
 	// Findings that the live region shows.

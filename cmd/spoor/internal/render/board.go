@@ -62,7 +62,7 @@ func (b *Board) Add(now time.Time, events ...*spoorv1.Event) []*spoorv1.Event {
 			b.Lost += loss.GetCount()
 			b.losses[Printable(loss.GetSource())+": "+Printable(loss.GetReason())] += loss.GetCount()
 		}
-		if ev.GetProcessStart() != nil {
+		if c := ev.GetProcessStart().GetCause(); c == spoorv1.ProcessStart_CAUSE_FORK || c == spoorv1.ProcessStart_CAUSE_EXEC {
 			b.Processes++
 		}
 		if !b.telling(ev) {
@@ -147,7 +147,7 @@ func (b *Board) Heading(s Style, now time.Time, findings int) string {
 	parts := []cell{
 		{Rate(b.Rate(now)) + " events/s", bold},
 		{plural(b.Events, "event"), none},
-		{plural(b.Processes, "process"), none},
+		{plural(b.Processes, "process") + " started", none},
 		{"no open finding", none},
 		{b.Losses(), good},
 	}
@@ -179,7 +179,7 @@ func (b *Board) Heading(s Style, now time.Time, findings int) string {
 
 // Summary says in words what was taken.
 func (b *Board) Summary() string {
-	return plural(b.Events, "event") + " of " + plural(b.Processes, "process") + ", " + b.Losses()
+	return plural(b.Events, "event") + ", " + plural(b.Processes, "process") + " started, " + b.Losses()
 }
 
 // Losses says what was lost, the most first.
