@@ -9,6 +9,8 @@ import (
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/collector/store"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
@@ -162,6 +164,23 @@ func expand(run store.Run, b *spoorv1.Batch, r *spoorv1.Record, now time.Time) (
 	return ev, nil
 }
 
+// foreign keeps of the unknown fields of a record those that are unknown in an Event as well: the others would come
+// out as something that the agent did not say.
+func foreign(unknown protoreflect.RawFields) (kept protoreflect.RawFields) {
+	fields := (&spoorv1.Event{}).ProtoReflect().Descriptor().Fields()
+	for len(unknown) > 0 {
+		number, _, n := protowire.ConsumeField(unknown)
+		if n < 0 {
+			return kept
+		}
+		if fields.ByNumber(number) == nil {
+			kept = append(kept, unknown[:n]...)
+		}
+		unknown = unknown[n:]
+	}
+	return kept
+}
+
 // moveFact takes the fact over without copying it. A fact that only a newer agent knows is in the unknown fields,
 // with the number that it has in Event as well.
 func moveFact(r *spoorv1.Record, ev *spoorv1.Event) error {
@@ -187,7 +206,7 @@ func moveFact(r *spoorv1.Record, ev *spoorv1.Event) error {
 	case *spoorv1.Record_Coverage:
 		ev.Fact = &spoorv1.Event_Coverage{Coverage: f.Coverage}
 	default:
-		unknown := r.ProtoReflect().GetUnknown()
+		unknown := foreign(r.ProtoReflect().GetUnknown())
 		if len(unknown) == 0 {
 			return refuse(reasonFact, "it has no fact")
 		}

@@ -116,7 +116,9 @@ func (s *Service) Connected(run store.Run) bool {
 }
 
 // ConnectedNode reports whether any run of the node's agent has a stream open.
-func (s *Service) ConnectedNode(cluster, node string) bool { return s.sessions.of(cluster, node) != nil }
+func (s *Service) ConnectedNode(cluster, node string) bool {
+	return s.sessions.of(cluster, node) != nil
+}
 
 // Stop ends every stream after what it has sent is durable, and takes no new ones.
 func (s *Service) Stop() { s.sessions.stop() }
