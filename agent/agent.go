@@ -47,6 +47,7 @@ type Agent struct {
 	socket  *sensor.Socket
 	udp     *sensor.UDP // nil where there is no cgroup v2 hierarchy
 	shares  *shares     // nil where the kernel cannot iterate mappings
+	changes *changes    // nil where the kernel or the agent's rights do not allow to see names
 
 	table     *process.Table
 	workloads *workload.Resolver
@@ -130,6 +131,8 @@ func (a *Agent) build() error {
 // open loads the sensors: processes first, so that whoever writes or calls later is known.
 func (a *Agent) open() error {
 	var err error
+	// Before the processes: each of those that run already shows its mounts.
+	names := a.openChanges()
 	if a.process, err = sensor.OpenProcess(a.o.ProcessRingBytes); err != nil {
 		return err
 	}
@@ -149,6 +152,7 @@ func (a *Agent) open() error {
 		return err
 	}
 	a.openMemory()
+	a.coverage = append(a.coverage, names)
 	for _, c := range a.coverage {
 		a.o.Logger.Info("sensor attached", "sensor", c.GetSensor(), "tier", c.GetTier(), "reason", c.GetReason())
 		a.add(time.Now(), nil, nil, &spoorv1.Record{Fact: &spoorv1.Record_Coverage{Coverage: c}})
@@ -304,6 +308,9 @@ func (a *Agent) turn(now time.Time) error {
 	if err != nil {
 		return err
 	}
+	if err := a.changes.fetch(); err != nil {
+		return err
+	}
 	// After the exchange: whoever is named in a fact has begun, and his beginning is read here.
 	if err := a.process.Read(now, a.table.Apply); err != nil {
 		return err
@@ -318,6 +325,7 @@ func (a *Agent) turn(now time.Time) error {
 			return err
 		}
 	}
+	a.tellChanges(now, false) // before the writes: a file is made first
 	a.tell(now, false)
 	a.table.Tick(uint64(now.Sub(a.clock.Time(0)))) //nolint:gosec // after boot
 	a.settle(now)
@@ -328,6 +336,7 @@ func (a *Agent) turn(now time.Time) error {
 func (a *Agent) finish() error {
 	now := time.Now()
 	errs := []error{a.lookAtSockets(), a.turn(now)}
+	a.tellChanges(now, true)
 	a.tell(now, true)
 	a.settleAll()
 	errs = append(errs, a.reportLosses(now), a.close())
@@ -337,6 +346,9 @@ func (a *Agent) finish() error {
 
 func (a *Agent) close() error {
 	var errs []error
+	if a.changes != nil {
+		errs = append(errs, a.changes.names.Close())
+	}
 	if a.shares != nil {
 		errs = append(errs, a.shares.memory.Close())
 	}
@@ -373,6 +385,7 @@ func (a *Agent) add(t time.Time, p *spoorv1.Process, in *workload.Instance, r *s
 
 // Start implements process.Sink.
 func (a *Agent) Start(p *process.Process, cause spoorv1.ProcessStart_Cause, when uint64) {
+	a.changes.enter(p)
 	a.add(a.clock.Time(when), p.Proto, p.Instance, &spoorv1.Record{
 		Fact: &spoorv1.Record_ProcessStart{ProcessStart: &spoorv1.ProcessStart{Cause: cause}},
 	})

@@ -12,8 +12,8 @@ func baseCoverage(walks bool) []*spoorv1.Coverage {
 	}
 	return []*spoorv1.Coverage{
 		{Sensor: "process", Tier: "base", Reason: "sees every fork, exec and exit; capabilities that change later are not followed"},
-		{Sensor: "file", Tier: "base", Reason: "does not see renames, links and unlinks, nor on xfs and btrfs a second writer of a page " +
-			"that is dirty already"},
+		{Sensor: "file", Tier: "base", Reason: "sees changes of content; not, on xfs and btrfs, a second writer of a page that is dirty " +
+			"already, nor, on tmpfs, what is written within 4 ms of the making of a file (sensor names sees that)"},
 		{Sensor: "socket", Tier: "base", Reason: tcp},
 	}
 }

@@ -20,6 +20,10 @@ func (a *Agent) allLosses() (map[lossKey]uint64, error) {
 	if a.udp != nil {
 		sources["udp"] = a.udp.Losses
 	}
+	if a.changes != nil {
+		sources["names"] = a.changes.names.Losses
+		all[lossKey{"names", "unknown_process"}] = a.changes.unknown
+	}
 	for source, read := range sources {
 		losses, err := read()
 		if err != nil {

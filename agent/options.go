@@ -33,6 +33,8 @@ type Options struct {
 	Tier string
 	// Socket of the container runtime (CRI), as a path or a unix:// URL; "" looks in the usual places.
 	CRISocket string
+	// Do not observe what happens to names: every read and write of a file costs some 3 ns less then.
+	WithoutNames bool
 	// How often facts are read from the kernel: 500 ms, at least 10 ms.
 	Interval time.Duration
 	// How often the shared memory of all processes is looked at: 30 s.

@@ -44,6 +44,7 @@ func newWrites(size int) (*footprint.Coalescer[writeKey, write], error) {
 }
 
 func (a *Agent) addWrite(now time.Time, w *sensor.Write) {
+	a.changes.wrote(w)
 	p := a.table.Get(w.Who, w.CgroupID)
 	a.table.Moved(p, w.CgroupID)
 	a.storage.Learn(w.MntNS, w.Who.Tgid) // while the process lives
@@ -62,7 +63,10 @@ func (a *Agent) tellWrite(w *write) {
 			w.Path, w.PathCut = found.Path, false
 			place = a.storage.Locate(w.MntNS, w.Who.Tgid, w.Inode.Dev, w.Path)
 		}
+	} else if links == 1 && a.changes.isGone(w.Inode) {
+		links = 0
 	}
+	a.changes.isTold(w.Inode)
 	path := place.Path
 	if path == "" || w.PathCut { // no mount of the process shows it: the path within the file system is the best name there is
 		path = w.Path

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/spoor/spoor/agent/footprint"
+	"github.com/spoor/spoor/agent/process"
+	"github.com/spoor/spoor/agent/sensor"
+	"github.com/spoor/spoor/agent/storage"
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+const (
+	// So many changes of one kind by one process in one directory are told one by one; when there are more within this time,
+	// the rest is summed up.
+	maxSingles = 64
+	singlesPer = time.Second
+	// Processes in directories whose changes are counted. One that is forgotten may tell maxSingles again.
+	rememberedBursts = 8192
+)
+
+// changeKey is what changes of names are summed up by.
+type changeKey struct {
+	who sensor.Who
+	dev uint32
+	dir string
+	op  sensor.NameOp
+}
+
+type change struct {
+	sensor.NameChange
+	process *process.Process // nil when nobody knows
+	more    uint32           // changes that it stands for, but itself
+}
+
+// burst counts what was told one by one.
+type burst struct {
+	since time.Time
+	told  int
+}
+
+// changes keeps what happens to names until it is told.
+type changes struct {
+	names  *sensor.Names
+	read   []change             // in this turn
+	made   map[sensor.Inode]int // where in read a file was made
+	bursts *lru.LRU[changeKey, *burst]
+	merged *footprint.Coalescer[changeKey, change]
+	// Inodes that an event told of. Whoever was told of a file is told of its end.
+	told *lru.LRU[sensor.Inode, struct{}]
+	// Inodes whose last name is gone.
+	gone *lru.LRU[sensor.Inode, struct{}]
+	// Changes by a process that is in no table.
+	unknown uint64
+}
+
+// openChanges begins to observe names.
+func openChanges(host *storage.Resolver, remembered int) (*changes, error) {
+	c := &changes{made: map[sensor.Inode]int{}}
+	var err error
+	if c.bursts, err = lru.NewLRU[changeKey, *burst](rememberedBursts, nil); err != nil {
+		return nil, fmt.Errorf("remember changes: %w", err)
+	}
+	for _, inodes := range []**lru.LRU[sensor.Inode, struct{}]{&c.told, &c.gone} {
+		if *inodes, err = lru.NewLRU[sensor.Inode, struct{}](remembered, nil); err != nil {
+			return nil, fmt.Errorf("remember files: %w", err)
+		}
+	}
+	c.merged, err = footprint.New[changeKey](footprint.Options[change]{
+		Size: rememberedBursts, Min: minPause, Max: maxPause,
+		Merge: func(into *change, later change) {
+			later.more += into.more + 1
+			*into = later
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	tgid, ns := host.Host()
+	c.names, err = sensor.OpenNames(sensor.NamesOptions{HostTgid: tgid, HostNS: ns, Mounts: mountsOf})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func mountsOf(tgid uint32) ([]sensor.Mount, error) {
+	mounts, err := storage.ReadMounts(tgid)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]sensor.Mount, len(mounts))
+	for i, m := range mounts {
+		out[i] = sensor.Mount{
+			ID: m.ID, Dev: m.Dev, Root: m.Root, Point: m.Point, FSType: m.FSType, Writable: m.Writable, WorkDir: m.WorkDir,
+		}
+	}
+	return out, nil
+}
+
+// openChanges does without the sensor where the kernel or the agent's rights do not allow it, and says so.
+func (a *Agent) openChanges() *spoorv1.Coverage {
+	c := &spoorv1.Coverage{Sensor: "names", Tier: "off"}
+	if a.o.WithoutNames {
+		c.Reason = "renames, links and removals are not seen: it was switched off"
+		return c
+	}
+	var err error
+	if a.changes, err = openChanges(a.storage, a.o.Footprint); err != nil {
+		c.Reason = "renames, links and removals are not seen: " + err.Error()
+		return c
+	}
+	names := a.changes.names
+	c.Tier = "base"
+	c.Reason = "sees files made, linked, renamed and removed, and changes of attributes, on " + strings.Join(names.Watched(), ", ") +
+		"; who did it is known by process number alone, so not before an exec or after"
+	if !names.Renames() {
+		c.Reason += "; the kernel (before 5.17) does not tell which file lost its name, nor which two names a rename joins"
+	}
+	if unwatched := names.Unwatched(); len(unwatched) > 0 {
+		c.Reason += "; not on " + strings.Join(unwatched, "; not on ")
+	}
+	return c
+}
+
+// enter makes file systems known that are mounted only in the namespace of a process.
+func (c *changes) enter(p *process.Process) {
+	if c != nil {
+		c.names.Enter(p.Proto.GetMntNs(), p.Who.Tgid)
+	}
+}
+
+// fetch takes what happened until now from the sensor. Process events are to be read after it.
+func (c *changes) fetch() error {
+	if c == nil {
+		return nil
+	}
+	return c.names.Read(func(n *sensor.NameChange) {
+		if n.Op == sensor.NameCreated && n.Inode.Number != 0 {
+			c.made[n.Inode] = len(c.read)
+		}
+		c.read = append(c.read, change{NameChange: *n})
+	})
+}
+
+// wrote notes a write of this turn: a file was made before it was first written. Changes of names have no time of their own
+// but the moment when they were read.
+func (c *changes) wrote(w *sensor.Write) {
+	if c == nil {
+		return
+	}
+	if i, ok := c.made[w.Inode]; ok {
+		c.read[i].Before = min(c.read[i].Before, w.First)
+	}
+}
+
+// isGone says whether an inode is known to have lost its last name.
+func (c *changes) isGone(i sensor.Inode) bool { return c != nil && c.gone.Contains(i) }
+
+// isTold notes that an event is about an inode.
+func (c *changes) isTold(i sensor.Inode) {
+	if c != nil && i.Number != 0 {
+		c.told.Add(i, struct{}{})
+	}
+}
+
+// tellChanges tells of the changes of this turn, and of sums that are due: of all of them when the agent stops.
+func (a *Agent) tellChanges(now time.Time, all bool) {
+	c := a.changes
+	if c == nil {
+		return
+	}
+	for i := range c.read {
+		a.addChange(now, &c.read[i])
+	}
+	clear(c.read) // it holds paths
+	c.read = c.read[:0]
+	clear(c.made)
+	urgent := func(k changeKey) bool { return a.ended(k.who) }
+	if all {
+		urgent = nil
+	}
+	for _, sum := range c.merged.Due(now, urgent) {
+		a.tellChange(&sum)
+	}
+}
+
+// addChange tells of a change at once, or adds it to a sum.
+func (a *Agent) addChange(now time.Time, ch *change) {
+	c := a.changes
+	if ch.Tgid != 0 {
+		ch.process = a.table.ByTgid(ch.Tgid, ch.Before)
+	}
+	key := changeKey{who: sensor.Who{Tgid: ch.Tgid}, dev: ch.Inode.Dev, dir: path.Dir(ch.Path + ch.Target), op: ch.Op}
+	if ch.process != nil {
+		key.who = ch.process.Who
+		a.storage.Learn(ch.process.Proto.GetMntNs(), ch.Tgid) // while the process lives
+	} else {
+		c.unknown++
+	}
+	if ch.Op == sensor.NameRemoved && ch.Last {
+		c.gone.Add(ch.Inode, struct{}{})
+	}
+	if c.alone(now, key, ch) {
+		a.tellChange(ch)
+	} else {
+		c.merged.Add(now, key, *ch)
+	}
+}
+
+// alone says whether a change is told by an event of its own.
+func (c *changes) alone(now time.Time, key changeKey, ch *change) bool {
+	switch ch.Op {
+	case sensor.NameRenamed:
+		if ch.Directory || c.told.Contains(ch.Inode) {
+			return true
+		}
+	case sensor.NameRemoved, sensor.NameLinked:
+		if c.told.Contains(ch.Inode) {
+			return true
+		}
+	}
+	b, ok := c.bursts.Get(key)
+	if !ok {
+		b = &burst{since: now}
+		c.bursts.Add(key, b)
+	}
+	if now.Sub(b.since) >= singlesPer {
+		b.since, b.told = now, 0
+	}
+	b.told++
+	return b.told <= maxSingles
+}
+
+func (a *Agent) tellChange(ch *change) {
+	var mntNS uint32
+	var p *spoorv1.Process
+	in := a.workloads.Host()
+	if ch.process != nil {
+		mntNS, p, in = ch.process.Proto.GetMntNs(), ch.process.Proto, ch.process.Instance
+	}
+	out := &spoorv1.FileChange{Operation: operationOf(ch.Op), Merged: ch.more}
+	file, target := ch.Path, ch.Target
+	if ch.PathCut {
+		file = "" // its beginning is not known, so neither is where it lies
+	}
+	if ch.TargetCut {
+		target = ""
+	}
+	place := a.storage.Locate(mntNS, ch.Tgid, ch.Inode.Dev, file)
+	if target != "" {
+		there := a.storage.Locate(mntNS, ch.Tgid, ch.Inode.Dev, target)
+		target = seen(there, target)
+		if file == "" {
+			place.Class, place.FSType = there.Class, there.FSType
+		}
+	}
+	file = seen(place, file)
+	if ch.PathCut {
+		file = ch.Path
+	}
+	if ch.TargetCut {
+		target = ch.Target
+	}
+	f := &spoorv1.File{
+		Dev: ch.Inode.Dev, Inode: ch.Inode.Number, Generation: ch.Inode.Generation, FsType: place.FSType, StorageClass: place.Class,
+		PathTruncated: ch.PathCut, Unlinked: ch.Op == sensor.NameRemoved && ch.Last,
+	}
+	if f.FsType == "" {
+		f.FsType = ch.FSType
+	}
+	f.Path, f.PathRaw = exact(file)
+	if place.HostPath != file && !ch.PathCut {
+		f.HostPath, _ = exact(place.HostPath)
+	}
+	out.File, out.TargetPathTruncated = f, ch.TargetCut
+	out.TargetPath, out.TargetPathRaw = exact(target)
+	if f.GetUnlinked() {
+		a.changes.told.Remove(ch.Inode)
+	} else {
+		a.changes.isTold(ch.Inode)
+	}
+	a.add(a.clock.Time(ch.Before), p, in, &spoorv1.Record{Fact: &spoorv1.Record_FileChange{FileChange: out}})
+}
+
+// seen is the path as the process sees it, or the one within the file system when no mount shows it.
+func seen(place storage.Place, within string) string {
+	if place.Path != "" {
+		return place.Path
+	}
+	return within
+}
+
+func operationOf(op sensor.NameOp) spoorv1.FileChange_Operation {
+	switch op {
+	case sensor.NameCreated:
+		return spoorv1.FileChange_OPERATION_CREATE
+	case sensor.NameLinked:
+		return spoorv1.FileChange_OPERATION_LINK
+	case sensor.NameRenamed:
+		return spoorv1.FileChange_OPERATION_RENAME
+	case sensor.NameRemoved:
+		return spoorv1.FileChange_OPERATION_UNLINK
+	case sensor.AttributesChanged:
+		return spoorv1.FileChange_OPERATION_ATTRIBUTES
+	default:
+		return spoorv1.FileChange_OPERATION_UNSPECIFIED
+	}
+}
