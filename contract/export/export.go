@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package export turns contracts into what enforces them: a Kubernetes NetworkPolicy, a CiliumNetworkPolicy, and the
+// patch that makes a read-only root file system possible.
+//
+// What a target cannot express is not left out in silence: each [Limit] names the line of the contract and says whether
+// the exported object allows more or less than it. The package knows no cluster: whoever calls it says by which labels
+// the pods of a workload are found.
+package export
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/spoor/spoor/contract"
+)
+
+// Options say what a contract does not.
+type Options struct {
+	// PodLabels returns labels that the pods of a workload carry and others of its namespace do not: those of its
+	// selector. False when they are not known.
+	PodLabels func(namespace, kind, name string) (map[string]string, bool)
+	// Resolver is where pods resolve names. Zero means the usual one, labels k8s-app=kube-dns in kube-system.
+	Resolver Pods
+}
+
+// Pods are pods of one namespace, by labels.
+type Pods struct {
+	Namespace string
+	Labels    map[string]string
+}
+
+func (o Options) resolver() Pods {
+	if o.Resolver.Namespace == "" {
+		return Pods{Namespace: "kube-system", Labels: map[string]string{"k8s-app": "kube-dns"}}
+	}
+	return o.Resolver
+}
+
+// Limit is where an exported object differs from the contract.
+type Limit struct {
+	// The line of the contract, or the field.
+	Line string `json:"line"`
+	// Wider when the object allows more than the line, Narrower when it allows less.
+	Effect contract.Effect `json:"effect"`
+	Why    string          `json:"why"`
+}
+
+// YAML writes an exported object, with its limits as remarks above it.
+func YAML(object any, limits []Limit) ([]byte, error) {
+	body, err := yaml.MarshalWithOptions(object, yaml.IndentSequence(true))
+	if err != nil {
+		return nil, fmt.Errorf("write %T: %w", object, err)
+	}
+	var b strings.Builder
+	for _, l := range limits {
+		fmt.Fprintf(&b, "# %s than the contract: %s\n#   %s\n", l.Effect, l.Line, l.Why)
+	}
+	return append([]byte(b.String()), body...), nil
+}
+
+// Meta is the metadata of an exported object.
+type Meta struct {
+	Name      string `yaml:"name"`
+	Namespace string `yaml:"namespace,omitempty"`
+}
+
+// LabelSelector selects by labels; without labels it selects everything.
+type LabelSelector struct {
+	MatchLabels map[string]string `yaml:"matchLabels,omitempty"`
+}
+
+// subject finds the pods that a contract is about.
+func subject(c *contract.Contract, o Options) (Pods, error) {
+	w := c.Spec.Workload
+	namespace := string(w.Namespace)
+	if namespace == "" {
+		namespace = c.Metadata.Namespace
+	}
+	for _, part := range []struct{ field, value string }{{"namespace", namespace}, {"kind", string(w.Kind)}, {"name", string(w.Name)}} {
+		if part.value == "" || strings.Contains(part.value, "*") {
+			return Pods{}, fmt.Errorf("export %s: spec.workload.%s is %q; only a contract for one workload can be exported", c.FullName(), part.field, part.value)
+		}
+	}
+	if slices.Contains(hostKinds, string(w.Kind)) {
+		return Pods{}, fmt.Errorf("export %s: a %s is no pod, and a network policy is about pods", c.FullName(), w.Kind)
+	}
+	labels, ok := o.labels(namespace, string(w.Kind), string(w.Name))
+	if !ok {
+		return Pods{}, fmt.Errorf("export %s: the labels of the pods of %s %s/%s are not known", c.FullName(), w.Kind, namespace, w.Name)
+	}
+	return Pods{Namespace: namespace, Labels: labels}, nil
+}
+
+func (o Options) labels(namespace, kind, name string) (map[string]string, bool) {
+	if o.PodLabels == nil {
+		return nil, false
+	}
+	labels, ok := o.PodLabels(namespace, kind, name)
+	return maps.Clone(labels), ok && len(labels) > 0
+}
+
+// hostKinds are the kinds of workloads that are no pods.
+var hostKinds = []string{"Unit", "Container", "Session", "Host", "Kernel"}
+
+// peers is which pods a reference means. An empty namespace means all, no labels mean all of the namespace.
+type peers struct{ Pods }
+
+// find says which pods a reference means, and why not when that cannot be said.
+func (o Options) find(ref contract.Ref, own string) (peers, string) {
+	namespace, kind, name := string(ref.Namespace), string(ref.Kind), string(ref.Name)
+	if namespace == "" {
+		namespace = own
+	}
+	switch {
+	case ref.Cluster != "" && ref.Cluster != "*":
+		return peers{}, "pods of another cluster cannot be selected"
+	case slices.Contains(hostKinds, kind):
+		return peers{}, "a " + kind + " runs on a node and is no pod; allow its node's addresses"
+	case namespace != "*" && strings.Contains(namespace, "*"):
+		return peers{}, "namespaces cannot be selected by a part of their name"
+	}
+	if namespace == "*" {
+		namespace = ""
+	}
+	if kind == "*" && name == "*" {
+		return peers{Pods{Namespace: namespace}}, ""
+	}
+	switch {
+	case strings.Contains(kind+name, "*"):
+		return peers{}, "pods cannot be selected by a part of their owner's name"
+	case namespace == "":
+		return peers{}, "the labels of its pods may differ from namespace to namespace"
+	}
+	labels, ok := o.labels(namespace, kind, name)
+	if !ok {
+		return peers{}, "the labels of its pods are not known"
+	}
+	return peers{Pods{Namespace: namespace, Labels: labels}}, ""
+}
+
+// transport is what is meant, also when nothing is written.
+func transport(t contract.Transport) contract.Transport {
+	if t == "" {
+		return contract.TCP
+	}
+	return t
+}
+
+// needsNames says whether the workload must resolve names to make its calls.
+func needsNames(c *contract.Contract) bool {
+	return slices.ContainsFunc(c.Spec.Calls, func(call contract.Call) bool { return call.CIDR.IsZero() })
+}
+
+// callerPorts are the ports on which a caller may call: its own, as far as the contract lets the workload listen there.
+func callerPorts(spec *contract.Spec, c contract.Caller) []contract.Listen {
+	want := contract.Listen{Port: c.Port, Transport: transport(c.Transport)}
+	if spec.Listens == nil {
+		return []contract.Listen{want}
+	}
+	var ports []contract.Listen
+	for _, l := range spec.Listens {
+		if transport(l.Transport) != want.Transport {
+			continue
+		}
+		if p, ok := intersect(l.Port, want.Port); ok {
+			ports = append(ports, contract.Listen{Port: p, Transport: want.Transport})
+		}
+	}
+	return ports
+}
+
+// intersect returns the ports that both ranges have; no range is all ports.
+func intersect(a, b contract.Ports) (contract.Ports, bool) {
+	all := contract.Ports{}
+	switch {
+	case a == all:
+		return b, true
+	case b == all:
+		return a, true
+	}
+	p := contract.Ports{First: max(a.First, b.First), Last: min(a.Last, b.Last)}
+	return p, p.First <= p.Last
+}
+
+// allListens are the ports of listens with their transports written out.
+func allListens(spec *contract.Spec) []contract.Listen {
+	var ports []contract.Listen
+	for _, l := range spec.Listens {
+		ports = append(ports, contract.Listen{Port: l.Port, Transport: transport(l.Transport)})
+	}
+	return ports
+}

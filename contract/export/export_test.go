@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package export
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/contract"
+)
+
+var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
+
+const checkout = `
+apiVersion: spoor.dev/v1
+kind: Contract
+metadata: {name: checkout, namespace: shop}
+spec:
+  workload: {kind: Deployment, name: checkout}
+  scratch:
+    - {path: /tmp/**, maxAge: 10m, maxBytes: 64Mi}
+    - {path: /var/lib/app/*.part, maxAge: 10m}
+    - {path: /app*, maxAge: 1m}
+  volumes:
+    - {path: /var/cache/tpl, class: cache}
+    - {path: /var/lib/app, class: data}
+    - {path: /var/lib/app/x.db, class: database}
+  listens: [{port: 8443}, {port: 9000-9010}, {port: 8443, transport: udp}]
+  callers:
+    - {workload: shop/Deployment/frontend, port: 8443}
+    - {workload: "*/Deployment/web"}
+    - {workload: "*/*/*", port: 9005-9020}
+    - {workload: node1/Unit/backup.service}
+    - {workload: west/shop/Deployment/frontend}
+    - {workload: shop/Deployment/unknown}
+    - {workload: shop/Deployment/front*}
+    - {cidr: 10.9.0.0/16}
+    - {cidr: 10.9.0.0/16, port: 22}
+  calls:
+    - {workload: Deployment/payments, port: 8443}
+    - {workload: data/StatefulSet/db, port: 5432, purpose: backing-service}
+    - {dns: api.example.com, port: 443}
+    - {dns: "*.stripe.com", port: 443}
+    - {dns: "s3-*.example.com", port: 443}
+    - {cidr: 10.20.0.0/16, port: 9000-9010, transport: udp}
+    - {cidr: "fd00::/8"}
+`
+
+func parse(t testing.TB, text string) *contract.Contract {
+	t.Helper()
+	contracts, err := contract.Parse("f.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return contracts[0]
+}
+
+// A small cluster: what pods carry, and where they are.
+type pod struct {
+	workload *spoorv1.Workload
+	labels   map[string]string
+	addr     string
+}
+
+func newPod(namespace, kind, name, addr string) pod {
+	return pod{&spoorv1.Workload{Namespace: namespace, Kind: kind, Name: name}, map[string]string{"app": name, "pod-template-hash": "x" + name}, addr}
+}
+
+var pods = []pod{
+	newPod("shop", "Deployment", "checkout", "10.1.0.1"), newPod("shop", "Deployment", "frontend", "10.1.0.2"),
+	newPod("shop", "Deployment", "payments", "10.1.0.3"), newPod("data", "StatefulSet", "db", "10.1.0.4"),
+	newPod("lab", "Deployment", "payments", "10.1.0.5"), newPod("lab", "Deployment", "frontend", "10.1.0.6"),
+	newPod("kube-system", "Deployment", "coredns", "10.1.0.7"),
+}
+
+var options = Options{
+	PodLabels: func(namespace, kind, name string) (map[string]string, bool) {
+		for _, p := range pods {
+			if p.workload.GetNamespace() == namespace && p.workload.GetKind() == kind && p.workload.GetName() == name {
+				return map[string]string{"app": name}, true
+			}
+		}
+		return nil, false
+	},
+	Resolver: Pods{Namespace: "kube-system", Labels: map[string]string{"app": "coredns"}},
+}
+
+func golden(t *testing.T, name string, object any, limits []Limit) {
+	t.Helper()
+	got, err := YAML(object, limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("differs from %s (write it anew with -update):\n%s", file, diff)
+	}
+}
+
+func TestNetworkPolicy(t *testing.T) {
+	p, limits, err := ToNetworkPolicy(parse(t, checkout), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "networkpolicy.yaml", p, limits)
+	// What is written is what was meant.
+	text, err := YAML(p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back NetworkPolicy
+	if err := yaml.UnmarshalWithOptions(text, &back, yaml.Strict()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(*p, back); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCilium(t *testing.T) {
+	p, limits, err := ToCilium(parse(t, checkout), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "cilium.yaml", p, limits)
+}
+
+func TestReadOnlyRoot(t *testing.T) {
+	p, limits, err := ToReadOnlyRoot(parse(t, checkout), "app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "readonly.yaml", p, limits)
+}
+
+func TestNothingAllowedAndNothingJudged(t *testing.T) {
+	with := func(lists string) *contract.Contract {
+		return parse(t, "apiVersion: spoor.dev/v1\nkind: Contract\nmetadata: {name: c, namespace: shop}\nspec:\n  workload: {kind: Deployment, name: checkout}\n"+lists)
+	}
+	p, limits, err := ToNetworkPolicy(with("  callers: []\n  calls: []\n"), options)
+	if err != nil || limits != nil {
+		t.Fatal(err, limits)
+	}
+	if diff := cmp.Diff(NetworkPolicySpec{PodSelector: LabelSelector{map[string]string{"app": "checkout"}}, PolicyTypes: []string{"Ingress", "Egress"}}, p.Spec); diff != "" {
+		t.Error(diff)
+	}
+	cilium, _, err := ToCilium(with("  callers: []\n  calls: []\n"), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := YAML(cilium, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "ingress:\n    - {}\n") || !strings.Contains(string(text), "egress:\n    - {}\n") {
+		t.Errorf("an empty rule is not written:\n%s", text)
+	}
+	p, limits, err = ToNetworkPolicy(with("  listens: [{port: 80}]\n"), options)
+	if err != nil || limits != nil {
+		t.Fatal(err, limits)
+	}
+	if diff := cmp.Diff([]IngressRule{{Ports: []PolicyPort{{Protocol: "TCP", Port: 80}}}}, p.Spec.Ingress); diff != "" || len(p.Spec.PolicyTypes) != 1 {
+		t.Error(diff, p.Spec.PolicyTypes)
+	}
+	if _, limits, err = ToNetworkPolicy(with("  state: stateless\n"), options); err != nil || len(limits) != 1 || limits[0].Effect != contract.Wider {
+		t.Error(err, limits)
+	}
+}
+
+func TestWhatCannotBeExported(t *testing.T) {
+	for selector, want := range map[string]string{
+		`{kind: Deployment, name: "check*"}`: `spec.workload.name is "check*"`,
+		`{kind: Unit, name: a.service}`:      "a Unit is no pod",
+		`{kind: Deployment, name: unknown}`:  "are not known",
+	} {
+		c := parse(t, "apiVersion: spoor.dev/v1\nkind: Contract\nmetadata: {name: c, namespace: shop}\nspec: {workload: "+selector+"}\n")
+		if _, _, err := ToNetworkPolicy(c, options); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", selector, err)
+		}
+		if _, _, err := ToCilium(c, options); err == nil {
+			t.Errorf("%s is exported for Cilium", selector)
+		}
+	}
+	c := parse(t, "apiVersion: spoor.dev/v1\nkind: Contract\nmetadata: {name: c}\nspec: {workload: {kind: Unit, name: a.service}}\n")
+	if _, _, err := ToReadOnlyRoot(c, ""); err == nil {
+		t.Error("a unit gets a read-only root")
+	}
+}
+
+// What a policy says to a connection, as the API's documentation defines it.
+func (p *NetworkPolicy) allows(inbound bool, other *pod, addr string, port uint16, protocol string) bool {
+	match := func(selector *LabelSelector, labels map[string]string) bool {
+		for key, value := range selector.MatchLabels {
+			if labels[key] != value {
+				return false
+			}
+		}
+		return true
+	}
+	isPeer := func(peers []PolicyPeer) bool {
+		for _, peer := range peers {
+			if block := peer.IPBlock; block != nil {
+				a := netip.MustParseAddr(addr)
+				in := netip.MustParsePrefix(block.CIDR).Contains(a)
+				for _, except := range block.Except {
+					in = in && !netip.MustParsePrefix(except).Contains(a)
+				}
+				if in {
+					return true
+				}
+				continue
+			}
+			if other != nil && match(peer.NamespaceSelector, map[string]string{namespaceName: other.workload.GetNamespace()}) && match(peer.PodSelector, other.labels) {
+				return true
+			}
+		}
+		return len(peers) == 0
+	}
+	isPort := func(ports []PolicyPort) bool {
+		for _, p := range ports {
+			if p.Protocol == protocol && (p.Port == 0 || p.Port <= port && port <= max(p.Port, p.EndPort)) {
+				return true
+			}
+		}
+		return len(ports) == 0
+	}
+	if inbound {
+		for _, rule := range p.Spec.Ingress {
+			if isPeer(rule.From) && isPort(rule.Ports) {
+				return true
+			}
+		}
+		return false
+	}
+	for _, rule := range p.Spec.Egress {
+		if isPeer(rule.To) && isPort(rule.Ports) {
+			return true
+		}
+	}
+	return false
+}
+
+// A NetworkPolicy gives the same answers as its contract to every flow, where nothing is among its limits.
+func TestNetworkPolicyAnswersAsTheContract(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	pick := func(words ...string) string { return words[r.IntN(len(words))] }
+	ports := []uint16{22, 53, 443, 8443, 9000, 9005, 9011}
+	answers := map[bool]int{}
+	for range 300 {
+		var b strings.Builder
+		b.WriteString("apiVersion: spoor.dev/v1\nkind: Contract\nmetadata: {name: c, namespace: shop}\nspec:\n  workload: {kind: Deployment, name: checkout}\n")
+		who := func() string {
+			return pick("workload: Deployment/frontend", "workload: lab/Deployment/payments", "workload: data/StatefulSet/db", `workload: "*/*/*"`, `workload: "lab/*/*"`, "cidr: 10.1.0.0/30", "cidr: 203.0.113.0/24", "cidr: 0.0.0.0/0")
+		}
+		at := func() string { return pick("", ", port: 8443", ", port: 9000-9010", ", port: 53, transport: udp") }
+		list := func(name string, n int, entry func() string) {
+			seen := map[string]bool{}
+			fmt.Fprintf(&b, "  %s: [", name)
+			for range n {
+				if e := entry(); !seen[e] {
+					seen[e] = true
+					fmt.Fprintf(&b, "{%s}, ", e)
+				}
+			}
+			b.WriteString("]\n")
+		}
+		if r.IntN(2) == 0 {
+			list("listens", r.IntN(3), func() string { return pick("port: 8443", "port: 9000-9004", "port: 53, transport: udp") })
+		}
+		list("callers", r.IntN(4), func() string { return who() + at() })
+		list("calls", r.IntN(4), func() string { return who() + at() })
+		c := parse(t, b.String())
+		policy, limits, err := ToNetworkPolicy(c, options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		different := map[string]bool{}
+		for _, l := range limits {
+			if !strings.Contains(l.Why, "listens on none") {
+				different[l.Line] = true
+			}
+		}
+		if len(different) != 0 {
+			t.Fatalf("limits %v of\n%s", limits, b.String())
+		}
+		for _, addr := range append([]string{"203.0.113.9", "198.51.100.1", "10.1.0.200"}, addresses()...) {
+			other := podAt(addr)
+			for _, port := range ports {
+				for protocol, transport := range map[string]spoorv1.Transport{"TCP": spoorv1.Transport_TRANSPORT_TCP, "UDP": spoorv1.Transport_TRANSPORT_UDP} {
+					for _, inbound := range []bool{true, false} {
+						f := &spoorv1.Flow{Transport: transport, Direction: spoorv1.Direction_DIRECTION_OUTBOUND, Opened: 1,
+							Local: &spoorv1.Endpoint{Address: pods[0].addr}, Peer: &spoorv1.Endpoint{Address: addr, Port: uint32(port)}}
+						if inbound {
+							f.Direction = spoorv1.Direction_DIRECTION_INBOUND
+							f.Local.Port, f.Peer.Port = uint32(port), 0
+						}
+						if other != nil {
+							f.Peer.Workload = other.workload
+						}
+						want, _ := c.AllowsFlow(pods[0].workload, "node1", f)
+						if inbound {
+							open, judged := c.AllowsListen(uint32(port), transport)
+							want = want && (open || !judged)
+						} else if port == 53 && c.Spec.Calls != nil && needsNames(c) {
+							continue // to resolvers only, where the contract allows any nearby address
+						}
+						if got := policy.allows(inbound, other, addr, port, protocol); got != want {
+							t.Fatalf("%v: the policy says %v, the contract %v\n%s", f, got, want, b.String())
+						}
+						answers[want]++
+					}
+				}
+			}
+		}
+	}
+	if answers[true] < 1000 || answers[false] < 1000 {
+		t.Errorf("too few answers of one kind: %v", answers)
+	}
+}
+
+func addresses() []string {
+	var all []string
+	for _, p := range pods[1:] {
+		all = append(all, p.addr)
+	}
+	return all
+}
+
+func podAt(addr string) *pod {
+	for i := range pods {
+		if pods[i].addr == addr {
+			return &pods[i]
+		}
+	}
+	return nil
+}
+
+func TestVolumeNamesAreUniqueLabels(t *testing.T) {
+	seen := map[string]bool{}
+	for i, dir := range []string{"/tmp", "/Tmp", "/var/lib/a.b_c", "/" + strings.Repeat("x", 100), "/ü", "/-"} {
+		name := volumeName(dir, i)
+		if len(name) > 63 || seen[name] || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || strings.HasPrefix(name, "-") {
+			t.Errorf("%s gives %q", dir, name)
+		}
+		seen[name] = true
+	}
+	if len(maps.Clone(seen)) != 6 {
+		t.Error(seen)
+	}
+}
