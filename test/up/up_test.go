@@ -65,7 +65,7 @@ func start(t *testing.T, args ...string) *watched {
 	t.Cleanup(func() {
 		if w.cmd.ProcessState == nil {
 			_ = w.cmd.Process.Kill()
-			<-w.done
+			_ = <-w.done
 		}
 	})
 	page := regexp.MustCompile(`web page +(http://[^/]+)/`)
