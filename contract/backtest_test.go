@@ -34,9 +34,13 @@ func TestBacktest(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	want := []BacktestDay{
-		{"2026-05-01", "flow.egress", 0, 1}, {"2026-05-01", "flow.listener", 1, 0}, {"2026-05-01", "state.local", 1, 1},
-		{"2026-05-02", "flow.listener", 1, 0}, {"2026-05-02", "state.local", 1, 1},
-		{"2026-05-03", "flow.listener", 1, 0}, {"2026-05-03", "state.local", 1, 1},
+		{"2026-05-01", "flow.egress", 0, 1},
+		{"2026-05-01", "flow.listener", 1, 0},
+		{"2026-05-01", "state.local", 1, 1},
+		{"2026-05-02", "flow.listener", 1, 0},
+		{"2026-05-02", "state.local", 1, 1},
+		{"2026-05-03", "flow.listener", 1, 0},
+		{"2026-05-03", "state.local", 1, 1},
 		{"2026-05-04", "flow.egress", 1, 1},
 	}
 	if diff := cmp.Diff(want, r.Days); diff != "" {

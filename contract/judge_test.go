@@ -35,13 +35,17 @@ func TestJudgeWithoutContracts(t *testing.T) {
 func TestEventsThatLackParts(t *testing.T) {
 	s := newScene(t, checkoutContract)
 	for _, ev := range []*spoorv1.Event{
-		{}, {Instance: &spoorv1.Instance{}}, {Instance: &spoorv1.Instance{Workload: checkout}},
+		{},
+		{Instance: &spoorv1.Instance{}},
+		{Instance: &spoorv1.Instance{Workload: checkout}},
 		{Instance: &spoorv1.Instance{Workload: checkout}, Fact: &spoorv1.Event_FileWrite{}},
 		{Instance: &spoorv1.Instance{Workload: checkout}, Fact: &spoorv1.Event_FileWrite{FileWrite: &spoorv1.FileWrite{}}},
 		{Instance: &spoorv1.Instance{Workload: checkout}, Fact: &spoorv1.Event_FileChange{FileChange: &spoorv1.FileChange{}}},
 		{Instance: &spoorv1.Instance{Workload: checkout}, Fact: &spoorv1.Event_Flow{Flow: &spoorv1.Flow{}}},
 		{Instance: &spoorv1.Instance{Workload: checkout}, Fact: &spoorv1.Event_Listen{Listen: &spoorv1.Listen{}}},
-		{Fact: &spoorv1.Event_Dns{}}, {Fact: &spoorv1.Event_Coverage{}}, {Fact: &spoorv1.Event_FileChange{}},
+		{Fact: &spoorv1.Event_Dns{}},
+		{Fact: &spoorv1.Event_Coverage{}},
+		{Fact: &spoorv1.Event_FileChange{}},
 	} {
 		if got := s.judge.Observe(ev); got != nil {
 			t.Errorf("%v: %v", ev, got)
@@ -253,7 +257,7 @@ func FuzzJudge(f *testing.F) {
 		}
 		classes := []spoorv1.StorageClass{layer, emptyDir, claim, hostPath, tmpfs, disk, 0}
 		paths := []string{"/tmp/a", "/tmp/b", "/app/a", "/app", "/app/a/b", "/var/cache/tpl/x", "", "rel", "/tmp/\xff", "/run/app/x"}
-		var open = map[string]bool{}
+		open := map[string]bool{}
 		check := func(verdicts []Verdict) {
 			for i := range verdicts {
 				v := &verdicts[i]

@@ -120,7 +120,8 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	i := slices.IndexFunc(byteUnits, func(u struct {
 		name string
 		size uint64
-	}) bool {
+	},
+	) bool {
 		return u.name == parts[2]
 	})
 	if err != nil || n > math.MaxInt64/byteUnits[i].size {

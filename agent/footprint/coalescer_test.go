@@ -11,8 +11,10 @@ import (
 
 func newSum(t *testing.T, size int) *Coalescer[string, int] {
 	t.Helper()
-	c, err := New[string](Options[int]{Size: size, Min: time.Second, Max: 4 * time.Second,
-		Merge: func(into *int, later int) { *into += later }})
+	c, err := New[string](Options[int]{
+		Size: size, Min: time.Second, Max: 4 * time.Second,
+		Merge: func(into *int, later int) { *into += later },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

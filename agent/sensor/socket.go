@@ -46,8 +46,12 @@ type Flow struct {
 	ClientPorts []uint16
 }
 
-var socketLosses = []lossReason{{name: "map_full"}, {name: "storage_memory"}, {name: "unknown_owner"},
-	{name: "listeners_full"}}
+var socketLosses = []lossReason{
+	{name: "map_full"},
+	{name: "storage_memory"},
+	{name: "unknown_owner"},
+	{name: "listeners_full"},
+}
 
 // Socket observes TCP, and holds the facts of UDP.
 type Socket struct {

@@ -43,9 +43,12 @@ func OpenUDP(socket *Socket, root string) (*UDP, error) {
 		program *ebpf.Program
 		hook    ebpf.AttachType
 	}{
-		{o.UdpConnect4, ebpf.AttachCGroupInet4Connect}, {o.UdpConnect6, ebpf.AttachCGroupInet6Connect},
-		{o.UdpSendmsg4, ebpf.AttachCGroupUDP4Sendmsg}, {o.UdpSendmsg6, ebpf.AttachCGroupUDP6Sendmsg},
-		{o.UdpRecvmsg4, ebpf.AttachCGroupUDP4Recvmsg}, {o.UdpRecvmsg6, ebpf.AttachCGroupUDP6Recvmsg},
+		{o.UdpConnect4, ebpf.AttachCGroupInet4Connect},
+		{o.UdpConnect6, ebpf.AttachCGroupInet6Connect},
+		{o.UdpSendmsg4, ebpf.AttachCGroupUDP4Sendmsg},
+		{o.UdpSendmsg6, ebpf.AttachCGroupUDP6Sendmsg},
+		{o.UdpRecvmsg4, ebpf.AttachCGroupUDP4Recvmsg},
+		{o.UdpRecvmsg6, ebpf.AttachCGroupUDP6Recvmsg},
 	} {
 		l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: p.hook, Program: p.program})
 		if err != nil {

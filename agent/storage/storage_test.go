@@ -58,24 +58,40 @@ func TestLocate(t *testing.T) {
 		want Place
 	}{
 		{"host", hostNS, sda1, "/etc/passwd", Place{"/etc/passwd", "/etc/passwd", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4"}},
-		{"bind mount of the host: the narrower root", hostNS, sda1, "/srv/data/x",
-			Place{"/mnt/data/x", "/mnt/data/x", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4"}},
-		{"no component is cut in the middle", hostNS, sda1, "/srv/database",
-			Place{"/srv/database", "/srv/database", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4"}},
+		{
+			"bind mount of the host: the narrower root", hostNS, sda1, "/srv/data/x",
+			Place{"/mnt/data/x", "/mnt/data/x", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4"},
+		},
+		{
+			"no component is cut in the middle", hostNS, sda1, "/srv/database",
+			Place{"/srv/database", "/srv/database", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4"},
+		},
 		{"escaped mount point", hostNS, sda2, "/f", Place{"/srv/with space/f", "/srv/with space/f", spoorv1.StorageClass_STORAGE_CLASS_HOST, "xfs"}},
 		{"tmpfs", hostNS, 30, "/seg", Place{"/dev/shm/seg", "/dev/shm/seg", spoorv1.StorageClass_STORAGE_CLASS_TMPFS, "tmpfs"}},
-		{"writable layer", containerNS, sda1, "/var/lib/ctr/12/fs/app/state.db",
-			Place{"/app/state.db", "/var/lib/ctr/12/fs/app/state.db", spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER, "ext4"}},
-		{"emptyDir", containerNS, sda1, pod + "empty-dir/cache/a",
-			Place{"/cache/a", pod + "empty-dir/cache/a", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "ext4"}},
-		{"emptyDir in memory", containerNS, 40, "/a",
-			Place{"/mem/a", pod + "empty-dir/mem/a", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "tmpfs"}},
-		{"claim", containerNS, sda1, pod + "csi/pvc-1/mount/t",
-			Place{"/data/t", pod + "csi/pvc-1/mount/t", spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME, "ext4"}},
-		{"config map", containerNS, sda1, pod + "configmap/cfg/a",
-			Place{"/cfg/a", pod + "configmap/cfg/a", spoorv1.StorageClass_STORAGE_CLASS_CONFIG, "ext4"}},
-		{"host path", containerNS, sda1, "/etc/app/x",
-			Place{"/etc/app/x", "/etc/app/x", spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH, "ext4"}},
+		{
+			"writable layer", containerNS, sda1, "/var/lib/ctr/12/fs/app/state.db",
+			Place{"/app/state.db", "/var/lib/ctr/12/fs/app/state.db", spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER, "ext4"},
+		},
+		{
+			"emptyDir", containerNS, sda1, pod + "empty-dir/cache/a",
+			Place{"/cache/a", pod + "empty-dir/cache/a", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "ext4"},
+		},
+		{
+			"emptyDir in memory", containerNS, 40, "/a",
+			Place{"/mem/a", pod + "empty-dir/mem/a", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "tmpfs"},
+		},
+		{
+			"claim", containerNS, sda1, pod + "csi/pvc-1/mount/t",
+			Place{"/data/t", pod + "csi/pvc-1/mount/t", spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME, "ext4"},
+		},
+		{
+			"config map", containerNS, sda1, pod + "configmap/cfg/a",
+			Place{"/cfg/a", pod + "configmap/cfg/a", spoorv1.StorageClass_STORAGE_CLASS_CONFIG, "ext4"},
+		},
+		{
+			"host path", containerNS, sda1, "/etc/app/x",
+			Place{"/etc/app/x", "/etc/app/x", spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH, "ext4"},
+		},
 		{"no mount shows it", containerNS, 99, "/x", Place{}},
 		{"no name", hostNS, sda1, "", Place{"", "", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4"}},
 	} {

@@ -26,49 +26,81 @@ func TestOwnerOf(t *testing.T) {
 	}{
 		{"root", "/", Owner{Kind: KindHost}},
 		{"unit", "/system.slice/nginx.service", Owner{Kind: KindUnit, Name: "nginx.service", Path: "/system.slice/nginx.service"}},
-		{"cgroup below a unit", "/system.slice/nginx.service/worker",
-			Owner{Kind: KindUnit, Name: "nginx.service", Path: "/system.slice/nginx.service"}},
-		{"template", "/system.slice/system-getty.slice/getty@tty1.service",
-			Owner{Kind: KindUnit, Name: "getty@tty1.service", Path: "/system.slice/system-getty.slice/getty@tty1.service"}},
-		{"session", "/user.slice/user-1000.slice/session-3.scope",
-			Owner{Kind: KindSession, Name: "uid-1000", Path: "/user.slice/user-1000.slice/session-3.scope"}},
-		{"a user's unit, whatever it is called", "/user.slice/user-1000.slice/user@1000.service/app.slice/nginx.service",
-			Owner{Kind: KindUnit, Name: "uid-1000:nginx.service", User: "1000",
-				Path: "/user.slice/user-1000.slice/user@1000.service/app.slice/nginx.service"}},
-		{"a user's manager", "/user.slice/user-1000.slice/user@1000.service",
-			Owner{Kind: KindUnit, Name: "user@1000.service", Path: "/user.slice/user-1000.slice/user@1000.service"}},
-		{"no session of its own below a user's manager", "/user.slice/user-1000.slice/user@1000.service/session-1.scope",
-			Owner{Kind: KindUnit, Name: "uid-1000:session-1.scope", User: "1000",
-				Path: "/user.slice/user-1000.slice/user@1000.service/session-1.scope"}},
+		{
+			"cgroup below a unit", "/system.slice/nginx.service/worker",
+			Owner{Kind: KindUnit, Name: "nginx.service", Path: "/system.slice/nginx.service"},
+		},
+		{
+			"template", "/system.slice/system-getty.slice/getty@tty1.service",
+			Owner{Kind: KindUnit, Name: "getty@tty1.service", Path: "/system.slice/system-getty.slice/getty@tty1.service"},
+		},
+		{
+			"session", "/user.slice/user-1000.slice/session-3.scope",
+			Owner{Kind: KindSession, Name: "uid-1000", Path: "/user.slice/user-1000.slice/session-3.scope"},
+		},
+		{
+			"a user's unit, whatever it is called", "/user.slice/user-1000.slice/user@1000.service/app.slice/nginx.service",
+			Owner{
+				Kind: KindUnit, Name: "uid-1000:nginx.service", User: "1000",
+				Path: "/user.slice/user-1000.slice/user@1000.service/app.slice/nginx.service",
+			},
+		},
+		{
+			"a user's manager", "/user.slice/user-1000.slice/user@1000.service",
+			Owner{Kind: KindUnit, Name: "user@1000.service", Path: "/user.slice/user-1000.slice/user@1000.service"},
+		},
+		{
+			"no session of its own below a user's manager", "/user.slice/user-1000.slice/user@1000.service/session-1.scope",
+			Owner{
+				Kind: KindUnit, Name: "uid-1000:session-1.scope", User: "1000",
+				Path: "/user.slice/user-1000.slice/user@1000.service/session-1.scope",
+			},
+		},
 		{"init", "/init.scope", Owner{Kind: KindUnit, Name: "init.scope", Path: "/init.scope"}},
 		{"docker, cgroupfs", "/docker/" + id, container("/docker/" + id)},
 		{"docker, systemd", "/system.slice/docker-" + id + ".scope", container("/system.slice/docker-" + id + ".scope")},
-		{"docker of a user", "/user.slice/user-7.slice/user@7.service/app.slice/docker-" + id + ".scope",
+		{
+			"docker of a user", "/user.slice/user-7.slice/user@7.service/app.slice/docker-" + id + ".scope",
 			container("/user.slice/user-7.slice/user@7.service/app.slice/docker-"+id+".scope", func(o *Owner) {
 				o.User, o.Name = "7", "uid-7:"+id[:12]
-			})},
+			}),
+		},
 		{"podman", "/libpod_parent/libpod-" + id, container("/libpod_parent/libpod-" + id)},
 		{"podman, split", "/system.slice/web.service/libpod-payload-" + id, container("/system.slice/web.service/libpod-payload-" + id)},
-		{"podman's minder", "/machine.slice/libpod-conmon-" + id + ".scope",
-			Owner{Kind: KindUnit, Name: "libpod-conmon.scope", Path: "/machine.slice/libpod-conmon-" + id + ".scope"}},
-		{"cri-o's minder in the pod", "/kubepods.slice/kubepods-pod" + underscored + ".slice/crio-conmon-" + id + ".scope",
-			Owner{Kind: KindUnit, Name: "crio-conmon.scope",
-				Path: "/kubepods.slice/kubepods-pod" + underscored + ".slice/crio-conmon-" + id + ".scope"}},
+		{
+			"podman's minder", "/machine.slice/libpod-conmon-" + id + ".scope",
+			Owner{Kind: KindUnit, Name: "libpod-conmon.scope", Path: "/machine.slice/libpod-conmon-" + id + ".scope"},
+		},
+		{
+			"cri-o's minder in the pod", "/kubepods.slice/kubepods-pod" + underscored + ".slice/crio-conmon-" + id + ".scope",
+			Owner{
+				Kind: KindUnit, Name: "crio-conmon.scope",
+				Path: "/kubepods.slice/kubepods-pod" + underscored + ".slice/crio-conmon-" + id + ".scope",
+			},
+		},
 		{"cri, cgroupfs", "/kubepods/besteffort/pod" + uid + "/" + id, container("/kubepods/besteffort/pod"+uid+"/"+id, inPod)},
 		{"cri, cgroupfs, cri-o", "/kubepods/pod" + uid + "/crio-" + id + "/container", container("/kubepods/pod"+uid+"/crio-"+id, inPod)},
-		{"cri, systemd", "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + underscored + ".slice/cri-containerd-" + id + ".scope",
-			container("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod"+underscored+".slice/cri-containerd-"+id+".scope", inPod)},
+		{
+			"cri, systemd", "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + underscored + ".slice/cri-containerd-" + id + ".scope",
+			container("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod"+underscored+".slice/cri-containerd-"+id+".scope", inPod),
+		},
 		{"static pod", "/kubepods/pod" + id[:32] + "/" + id, container("/kubepods/pod"+id[:32]+"/"+id, func(o *Owner) { o.PodUID = id[:32] })},
 		{"nested cluster", "/k8n1/kubepods/pod" + uid + "/" + id, container("/k8n1/kubepods/pod"+uid+"/"+id, inPod)},
-		{"in a pod, in no container", "/kubepods/burstable/pod" + uid + "/sandbox",
-			Owner{Kind: KindPod, Name: uid, PodUID: uid, Path: "/kubepods/burstable/pod" + uid}},
+		{
+			"in a pod, in no container", "/kubepods/burstable/pod" + uid + "/sandbox",
+			Owner{Kind: KindPod, Name: uid, PodUID: uid, Path: "/kubepods/burstable/pod" + uid},
+		},
 		{"a unit inside a container", "/docker/" + id + "/system.slice/cron.service", container("/docker/" + id)},
-		{"a pod inside a container", "/docker/" + inner + "/kubelet.slice/pod" + uid + "/" + id,
+		{
+			"a pod inside a container", "/docker/" + inner + "/kubelet.slice/pod" + uid + "/" + id,
 			container("/docker/"+inner+"/kubelet.slice/pod"+uid+"/"+id, inPod, func(o *Owner) {
 				o.Outer = "/docker/" + inner + "/kubelet.slice/pod" + uid
-			})},
-		{"a container inside a pod", "/kubepods/pod" + uid + "/" + inner + "/docker/" + id,
-			container("/kubepods/pod"+uid+"/"+inner+"/docker/"+id, func(o *Owner) { o.Outer = "/kubepods/pod" + uid + "/" + inner + "/docker" })},
+			}),
+		},
+		{
+			"a container inside a pod", "/kubepods/pod" + uid + "/" + inner + "/docker/" + id,
+			container("/kubepods/pod"+uid+"/"+inner+"/docker/"+id, func(o *Owner) { o.Outer = "/kubepods/pod" + uid + "/" + inner + "/docker" }),
+		},
 		{"no container id", "/foo/" + id[:63], Owner{Kind: KindHost}},
 		{"a suffix is no name", "/foo/.service", Owner{Kind: KindHost}},
 	} {

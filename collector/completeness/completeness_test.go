@@ -22,7 +22,8 @@ type known struct {
 }
 
 func (k known) Gaps(context.Context, time.Time, time.Time) ([]store.Gap, error) { return k.gaps, nil }
-func (k known) Runs(context.Context) ([]store.RunStatus, error)                 { return k.runs, nil }
+
+func (k known) Runs(context.Context) ([]store.RunStatus, error) { return k.runs, nil }
 
 func run(node, epoch string, seen time.Time) store.RunStatus {
 	return store.RunStatus{Hello: store.Hello{Run: store.Run{Node: node, Epoch: epoch}, Seen: seen}}

@@ -59,13 +59,19 @@ func TestGaps(t *testing.T) {
 		{"files", &spoorv1.ListEventsRequest{Filter: &spoorv1.EventFilter{Node: "a", Kinds: []string{"file_write"}}}, []string{names, ring}},
 		{"another workload", &spoorv1.ListEventsRequest{Filter: &spoorv1.EventFilter{Node: "a", Workload: "job"}}, []string{udp, names, flow}},
 		{"another cluster", &spoorv1.ListEventsRequest{Filter: &spoorv1.EventFilter{Workload: "c2/shop/Deployment/web"}}, nil},
-		{"a time before", &spoorv1.ListEventsRequest{Filter: &spoorv1.EventFilter{From: at(-60), To: at(65), Node: "b"}},
-			[]string{"nothing is stored from before 2026-03-01 12:00:00 UTC"}},
-		{"a time without losses", &spoorv1.ListEventsRequest{Filter: &spoorv1.EventFilter{From: at(300), To: at(400), Node: "b"}},
-			[]string{"node c1/b: no agent reported from 2026-03-01 12:05:00 UTC to 2026-03-01 12:06:40 UTC"}},
+		{
+			"a time before", &spoorv1.ListEventsRequest{Filter: &spoorv1.EventFilter{From: at(-60), To: at(65), Node: "b"}},
+			[]string{"nothing is stored from before 2026-03-01 12:00:00 UTC"},
+		},
+		{
+			"a time without losses", &spoorv1.ListEventsRequest{Filter: &spoorv1.EventFilter{From: at(300), To: at(400), Node: "b"}},
+			[]string{"node c1/b: no agent reported from 2026-03-01 12:05:00 UTC to 2026-03-01 12:06:40 UTC"},
+		},
 		{"the first page", &spoorv1.ListEventsRequest{Limit: 2, Filter: &spoorv1.EventFilter{Node: "a"}}, []string{udp}},
-		{"the newest page", &spoorv1.ListEventsRequest{Limit: 2, Newest: true, Filter: &spoorv1.EventFilter{Kinds: []string{"file_write"}}},
-			[]string{away, silent, missing}},
+		{
+			"the newest page", &spoorv1.ListEventsRequest{Limit: 2, Newest: true, Filter: &spoorv1.EventFilter{Kinds: []string{"file_write"}}},
+			[]string{away, silent, missing},
+		},
 		{"behind an event", &spoorv1.ListEventsRequest{AfterId: 3, Filter: &spoorv1.EventFilter{Node: "a"}}, []string{udp, ring, flow}},
 		{"a process", &spoorv1.ListEventsRequest{Filter: &spoorv1.EventFilter{ExecId: "aa", From: at(85)}}, []string{udp, ring}},
 	} {

@@ -308,8 +308,10 @@ func TestNetworkPolicyAnswersAsTheContract(t *testing.T) {
 			for _, port := range ports {
 				for protocol, transport := range map[string]spoorv1.Transport{"TCP": spoorv1.Transport_TRANSPORT_TCP, "UDP": spoorv1.Transport_TRANSPORT_UDP} {
 					for _, inbound := range []bool{true, false} {
-						f := &spoorv1.Flow{Transport: transport, Direction: spoorv1.Direction_DIRECTION_OUTBOUND, Opened: 1,
-							Local: &spoorv1.Endpoint{Address: pods[0].addr}, Peer: &spoorv1.Endpoint{Address: addr, Port: uint32(port)}}
+						f := &spoorv1.Flow{
+							Transport: transport, Direction: spoorv1.Direction_DIRECTION_OUTBOUND, Opened: 1,
+							Local: &spoorv1.Endpoint{Address: pods[0].addr}, Peer: &spoorv1.Endpoint{Address: addr, Port: uint32(port)},
+						}
 						if inbound {
 							f.Direction = spoorv1.Direction_DIRECTION_INBOUND
 							f.Local.Port, f.Peer.Port = uint32(port), 0

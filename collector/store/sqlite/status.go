@@ -93,8 +93,10 @@ func (s *Store) Gaps(ctx context.Context, from, to time.Time) ([]store.Gap, erro
 			WHERE e.kind >= 6 AND e.kind = ? AND e.id BETWEEN ? AND ? AND e.time >= ? AND e.time < ?
 			GROUP BY n.id, e.a, e.b, coalesce(i.workload, 0) ORDER BY 1, 2, 4, 5`,
 			[]any{int(store.KindLoss), first, last, low, high}, func(st *sqlite.Stmt) error {
-				g := store.Gap{Cluster: st.ColumnText(0), Node: st.ColumnText(1), Time: goTime(st.ColumnInt64(2)),
-					Source: st.ColumnText(3), Reason: st.ColumnText(4), Count: uint64(st.ColumnInt64(5))}
+				g := store.Gap{
+					Cluster: st.ColumnText(0), Node: st.ColumnText(1), Time: goTime(st.ColumnInt64(2)),
+					Source: st.ColumnText(3), Reason: st.ColumnText(4), Count: uint64(st.ColumnInt64(5)),
+				}
 				var err error
 				g.Workload, err = r.workload(st.ColumnInt64(6))
 				gaps = append(gaps, g)
@@ -106,8 +108,10 @@ func (s *Store) Gaps(ctx context.Context, from, to time.Time) ([]store.Gap, erro
 		return r.each(`SELECT n.cluster, n.name, max(g.time), sum(g.last - g.first + 1) FROM gap g JOIN run r ON r.id = g.run
 			JOIN node n ON n.id = r.node WHERE g.time >= ? AND g.time < ? GROUP BY n.id ORDER BY 1, 2`,
 			[]any{low, high}, func(st *sqlite.Stmt) error {
-				gaps = append(gaps, store.Gap{Cluster: st.ColumnText(0), Node: st.ColumnText(1), Time: goTime(st.ColumnInt64(2)),
-					Source: store.SourceSequence, Reason: "missing", Count: uint64(st.ColumnInt64(3))})
+				gaps = append(gaps, store.Gap{
+					Cluster: st.ColumnText(0), Node: st.ColumnText(1), Time: goTime(st.ColumnInt64(2)),
+					Source: store.SourceSequence, Reason: "missing", Count: uint64(st.ColumnInt64(3)),
+				})
 				return nil
 			})
 	})

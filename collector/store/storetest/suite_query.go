@@ -284,7 +284,9 @@ func testSQL(t *testing.T, open Open) {
 	want := []*spoorv1.SQLValue{
 		{Value: &spoorv1.SQLValue_Text{Text: first.GetKind()}},
 		{Value: &spoorv1.SQLValue_Text{Text: first.GetTime().AsTime().Format("2006-01-02T15:04:05.000000000Z")}},
-		{Value: &spoorv1.SQLValue_Integer{Integer: 1}}, {Value: &spoorv1.SQLValue_Real{Real: 1.5}}, {Value: &spoorv1.SQLValue_Null{Null: true}},
+		{Value: &spoorv1.SQLValue_Integer{Integer: 1}},
+		{Value: &spoorv1.SQLValue_Real{Real: 1.5}},
+		{Value: &spoorv1.SQLValue_Null{Null: true}},
 	}
 	if diff := cmp.Diff(want, res.Rows[0].GetValues(), protocmp.Transform()); diff != "" {
 		t.Errorf("values: want - got +\n%s", diff)
