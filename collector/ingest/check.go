@@ -99,6 +99,9 @@ func checkFact(ev *spoorv1.Event) error {
 		if err := checkFile(f.FileChange.GetFile()); err != nil {
 			return err
 		}
+		if n := len(f.FileChange.GetTargetPathRaw()); n > maxPath {
+			return refuse(reasonSize, "target_path_raw has %d bytes, at most %d are taken", n, maxPath)
+		}
 		return checkTexts(text{"target_path", f.FileChange.GetTargetPath(), maxPath})
 	case *spoorv1.Event_Flow:
 		return checkFlow(f.Flow)

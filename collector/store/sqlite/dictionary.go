@@ -93,8 +93,7 @@ type fileKey struct {
 	node            int64
 	path, hostPath  string
 	fsType          string
-	raw             string
-	unknown         string
+	rest            string
 	inode           uint64
 	dev, generation uint32
 	storageClass    spoorv1.StorageClass
@@ -183,11 +182,7 @@ func (w *writer) insertInstance(node int64, m *spoorv1.Instance, d digest) (int6
 	if err != nil {
 		return 0, err
 	}
-	// Whatever has no column, fields that were added since among it.
-	others := proto.CloneOf(m)
-	others.Id, others.Workload, others.CgroupId, others.CgroupPath, others.ContainerId = "", nil, 0, "", ""
-	others.PodName, others.PodUid, others.ContainerName, others.StartTime = "", "", "", nil
-	rest, err := marshalRest(others)
+	rest, err := restOf(m, instanceColumns)
 	if err != nil {
 		return 0, err
 	}
@@ -241,11 +236,7 @@ func (w *writer) insertProcess(node, instance int64, m *spoorv1.Process, event u
 	if err != nil {
 		return 0, err
 	}
-	others := proto.CloneOf(m)
-	others.ExecId, others.ParentExecId, others.Tgid, others.ParentTgid, others.Comm, others.Exe = "", "", 0, 0, "", ""
-	others.Args, others.StartTime, others.Cwd, others.Uid, others.Gid = nil, nil, "", 0, 0
-	others.PidNs, others.MntNs, others.NetNs, others.CapEffective = 0, 0, 0, 0
-	rest, err := marshalRest(others)
+	rest, err := restOf(m, processColumns)
 	if err != nil {
 		return 0, err
 	}
@@ -279,15 +270,18 @@ func (w *writer) context(m *spoorv1.Process) (int64, error) {
 
 // file interns a file without the flags that change while it lives (they stay with the event).
 func (w *writer) file(node int64, m *spoorv1.File) (int64, error) {
+	rest, err := restOf(m, fileColumns)
+	if err != nil {
+		return 0, err
+	}
 	k := fileKey{
-		node: node, path: m.GetPath(), hostPath: m.GetHostPath(), fsType: m.GetFsType(), raw: string(m.GetPathRaw()),
-		unknown: string(m.ProtoReflect().GetUnknown()), inode: m.GetInode(), dev: m.GetDev(), generation: m.GetGeneration(),
-		storageClass: m.GetStorageClass(),
+		node: node, path: m.GetPath(), hostPath: m.GetHostPath(), fsType: m.GetFsType(), rest: string(rest), inode: m.GetInode(),
+		dev: m.GetDev(), generation: m.GetGeneration(), storageClass: m.GetStorageClass(),
 	}
 	if id, ok := w.ids.files.Get(k); ok {
 		return id, nil
 	}
-	id, err := w.lookupFile(k, m)
+	id, err := w.lookupFile(k, rest)
 	if err != nil {
 		return 0, fmt.Errorf("file %q: %w", k.path, err)
 	}
@@ -295,7 +289,7 @@ func (w *writer) file(node int64, m *spoorv1.File) (int64, error) {
 	return id, nil
 }
 
-func (w *writer) lookupFile(k fileKey, m *spoorv1.File) (int64, error) {
+func (w *writer) lookupFile(k fileKey, rest []byte) (int64, error) {
 	dirText, name := splitPath(k.path)
 	dir, err := w.text(dirText)
 	if err != nil {
@@ -311,10 +305,6 @@ func (w *writer) lookupFile(k fileKey, m *spoorv1.File) (int64, error) {
 		hostNameOrNull = hostName
 	}
 	fsType, err := w.text(k.fsType)
-	if err != nil {
-		return 0, err
-	}
-	rest, err := marshalRest(unknownOnly(m, &spoorv1.File{PathRaw: m.GetPathRaw()}))
 	if err != nil {
 		return 0, err
 	}
@@ -400,21 +390,4 @@ func jsonArray(list []string) (string, error) {
 		return "", err
 	}
 	return strings.TrimSuffix(b.String(), "\n"), nil
-}
-
-// unknownOnly moves the fields that this version does not know over to rest.
-func unknownOnly(from, rest proto.Message) proto.Message {
-	if u := from.ProtoReflect().GetUnknown(); len(u) > 0 {
-		rest.ProtoReflect().SetUnknown(u)
-	}
-	return rest
-}
-
-// marshalRest returns nil for an empty message.
-func marshalRest(m proto.Message) ([]byte, error) {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
-	if err != nil || len(b) == 0 {
-		return nil, err
-	}
-	return b, nil
 }

@@ -16,7 +16,7 @@ import (
 //	process_start                            cause
 //	process_exit                             exit code  signal
 //	file_write     file                      changes    size before  after      data       flags
-//	file_change    file        target: file  operation                                     flags
+//	file_change    file        target: file  operation  merged                             flags
 //	flow                 peer  party         opened     closed       refused    timed out  sent   received
 //	listen               peer                closed
 //	dns                                      name       ttl
@@ -43,10 +43,10 @@ func (w *writer) encode(node int64, ev *spoorv1.Event, r *row) (err error) {
 	switch fact := ev.GetFact().(type) {
 	case *spoorv1.Event_ProcessStart:
 		r.n[0] = int64(fact.ProcessStart.GetCause())
-		r.rest, err = restOf(fact.ProcessStart, &spoorv1.ProcessStart{})
+		r.rest, err = restOf(fact.ProcessStart, processStartColumns)
 	case *spoorv1.Event_ProcessExit:
 		r.n[0], r.n[1] = int64(fact.ProcessExit.GetExitCode()), int64(fact.ProcessExit.GetSignal())
-		r.rest, err = restOf(fact.ProcessExit, &spoorv1.ProcessExit{})
+		r.rest, err = restOf(fact.ProcessExit, processExitColumns)
 	case *spoorv1.Event_FileWrite:
 		return w.encodeFileWrite(node, fact.FileWrite, r)
 	case *spoorv1.Event_FileChange:
@@ -60,7 +60,7 @@ func (w *writer) encode(node int64, ev *spoorv1.Event, r *row) (err error) {
 		if r.n[0], err = w.text(fact.Dns.GetName()); err != nil {
 			return err
 		}
-		r.rest, err = restOf(fact.Dns, &spoorv1.Dns{Addresses: fact.Dns.GetAddresses()})
+		r.rest, err = restOf(fact.Dns, dnsColumns)
 	case *spoorv1.Event_Share:
 		return w.encodeShare(node, fact.Share, r)
 	case *spoorv1.Event_Loss:
@@ -68,12 +68,12 @@ func (w *writer) encode(node int64, ev *spoorv1.Event, r *row) (err error) {
 		if err := w.texts(r, fact.Loss.GetSource(), fact.Loss.GetReason()); err != nil {
 			return err
 		}
-		r.rest, err = restOf(fact.Loss, &spoorv1.Loss{})
+		r.rest, err = restOf(fact.Loss, lossColumns)
 	case *spoorv1.Event_Coverage:
 		if err := w.texts(r, fact.Coverage.GetSensor(), fact.Coverage.GetTier(), fact.Coverage.GetReason()); err != nil {
 			return err
 		}
-		r.rest, err = restOf(fact.Coverage, &spoorv1.Coverage{})
+		r.rest, err = restOf(fact.Coverage, coverageColumns)
 	case nil:
 		if u := ev.ProtoReflect().GetUnknown(); len(u) > 0 {
 			r.rest = u
@@ -108,12 +108,12 @@ func (w *writer) encodeFileWrite(node int64, m *spoorv1.FileWrite, r *row) (err 
 	if r.file, err = w.file(node, m.GetFile()); err != nil {
 		return err
 	}
-	r.rest, err = restOf(m, &spoorv1.FileWrite{})
+	r.rest, err = restOf(m, fileWriteColumns)
 	return err
 }
 
 func (w *writer) encodeFileChange(node int64, m *spoorv1.FileChange, r *row) (err error) {
-	r.n[0], r.n[4] = int64(m.GetOperation()), fileFlags(m.GetFile())
+	r.n[0], r.n[1], r.n[4] = int64(m.GetOperation()), int64(m.GetMerged()), fileFlags(m.GetFile())
 	if m.GetFile() == nil {
 		r.rest, err = proto.Marshal(m)
 		return err
@@ -124,19 +124,23 @@ func (w *writer) encodeFileChange(node int64, m *spoorv1.FileChange, r *row) (er
 	if m.GetTargetPath() != "" {
 		// As a file of its own the new path is found by the same search as all paths.
 		f := m.GetFile()
-		target := &spoorv1.File{Path: m.GetTargetPath(), Dev: f.GetDev(), Inode: f.GetInode(), Generation: f.GetGeneration(),
-			FsType: f.GetFsType(), StorageClass: f.GetStorageClass()}
+		target := &spoorv1.File{
+			Path: m.GetTargetPath(), Dev: f.GetDev(), Inode: f.GetInode(), Generation: f.GetGeneration(),
+			FsType: f.GetFsType(), StorageClass: f.GetStorageClass(),
+		}
 		if r.other, err = w.file(node, target); err != nil {
 			return err
 		}
 	}
-	r.rest, err = restOf(m, &spoorv1.FileChange{})
+	r.rest, err = restOf(m, fileChangeColumns)
 	return err
 }
 
 func (w *writer) encodeFlow(m *spoorv1.Flow, r *row) (err error) {
-	r.n = [6]int64{int64(m.GetOpened()), int64(m.GetClosed()), int64(m.GetRefused()), int64(m.GetTimedOut()),
-		int64(m.GetBytesSent()), int64(m.GetBytesReceived())}
+	r.n = [6]int64{
+		int64(m.GetOpened()), int64(m.GetClosed()), int64(m.GetRefused()), int64(m.GetTimedOut()),
+		int64(m.GetBytesSent()), int64(m.GetBytesReceived()),
+	}
 	if r.first, err = nanos(m.GetFirst()); err != nil {
 		return err
 	}
@@ -157,7 +161,14 @@ func (w *writer) encodeFlow(m *spoorv1.Flow, r *row) (err error) {
 	if r.other, err = w.party(peer.GetWorkload(), peer.GetExecId()); err != nil {
 		return err
 	}
-	r.rest, err = restOf(m, &spoorv1.Flow{Local: endpointRest(local), ClientPorts: m.GetClientPorts()})
+	if r.rest, err = restOf(m, flowColumns); err != nil {
+		return err
+	}
+	r.rest, err = appendRest(r.rest, local, localColumns, func(e proto.Message) proto.Message { return &spoorv1.Flow{Local: e.(*spoorv1.Endpoint)} })
+	if err != nil {
+		return err
+	}
+	r.rest, err = appendRest(r.rest, peer, peerColumns, func(e proto.Message) proto.Message { return &spoorv1.Flow{Peer: e.(*spoorv1.Endpoint)} })
 	return err
 }
 
@@ -171,7 +182,10 @@ func (w *writer) encodeListen(m *spoorv1.Listen, r *row) (err error) {
 	if r.peer, err = w.peer(peerKey{transport: m.GetTransport(), netNS: m.GetNetNs(), local: local.GetAddress(), localPort: local.GetPort()}); err != nil {
 		return err
 	}
-	r.rest, err = restOf(m, &spoorv1.Listen{Local: endpointRest(local)})
+	if r.rest, err = restOf(m, listenColumns); err != nil {
+		return err
+	}
+	r.rest, err = appendRest(r.rest, local, localColumns, func(e proto.Message) proto.Message { return &spoorv1.Listen{Local: e.(*spoorv1.Endpoint)} })
 	return err
 }
 
@@ -185,19 +199,9 @@ func (w *writer) encodeShare(node int64, m *spoorv1.Share, r *row) (err error) {
 	if r.other, err = w.party(m.GetOther(), m.GetOtherExecId()); err != nil {
 		return err
 	}
-	r.rest, err = restOf(m, &spoorv1.Share{})
+	r.rest, err = restOf(m, shareColumns)
 	return err
 }
-
-// endpointRest is what a peer row does not keep of the local end, or nil.
-func endpointRest(e *spoorv1.Endpoint) *spoorv1.Endpoint {
-	if e.GetDnsName() == "" && e.GetWorkload() == nil && e.GetExecId() == "" {
-		return nil
-	}
-	return &spoorv1.Endpoint{DnsName: e.GetDnsName(), Workload: e.GetWorkload(), ExecId: e.GetExecId()}
-}
-
-func restOf(m, rest proto.Message) ([]byte, error) { return marshalRest(unknownOnly(m, rest)) }
 
 func boolInt(b bool) int64 {
 	if b {
@@ -242,7 +246,7 @@ func (r *reader) decode(kind store.Kind, t int64, raw *row, ev *spoorv1.Event) e
 			if err != nil {
 				return err
 			}
-			m.Operation, m.File = spoorv1.FileChange_Operation(n[0]), f
+			m.Operation, m.Merged, m.File = spoorv1.FileChange_Operation(n[0]), uint32(n[1]), f
 		}
 		if raw.other != 0 {
 			target, err := r.file(raw.other, 0)
@@ -345,16 +349,6 @@ func (r *reader) texts(n [6]int64, into ...*string) (err error) {
 		if *s, err = r.text(n[i]); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func mergeRest(rest []byte, m proto.Message) error {
-	if rest == nil {
-		return nil
-	}
-	if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(rest, m); err != nil {
-		return fmt.Errorf("rest of %s: %w", m.ProtoReflect().Descriptor().Name(), err)
 	}
 	return nil
 }

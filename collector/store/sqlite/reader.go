@@ -11,6 +11,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/collector/store"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"zombiezen.com/go/sqlite"
 )
@@ -166,7 +167,7 @@ func (r *reader) process(id int64) (*spoorv1.Process, error) {
 		})
 }
 
-// file returns a new File: flags differ from event to event.
+// file returns a File with the flags that it had at the time of an event.
 func (r *reader) file(id, flags int64) (*spoorv1.File, error) {
 	f, err := entity(r, r.cache.files, "file", `SELECT dir.text, f.name, f.dev, f.inode, f.generation, fs.text, f.storage_class, host.text,
 		f.host_name, f.rest FROM file f JOIN string dir ON dir.id = f.dir JOIN string fs ON fs.id = f.fs_type
@@ -187,13 +188,12 @@ func (r *reader) file(id, flags int64) (*spoorv1.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &spoorv1.File{
-		Path: f.Path, PathRaw: f.PathRaw, Dev: f.Dev, Inode: f.Inode, Generation: f.Generation, FsType: f.FsType,
-		StorageClass: f.StorageClass, HostPath: f.HostPath,
-		PathTruncated: flags&flagTruncated != 0, Unlinked: flags&flagUnlinked != 0,
+	if flags == 0 {
+		return f, nil
 	}
-	unknownOnly(f, m)
-	return m, nil
+	f = proto.CloneOf(f)
+	f.PathTruncated, f.Unlinked = flags&flagTruncated != 0, flags&flagUnlinked != 0
+	return f, nil
 }
 
 func (r *reader) peer(id int64) (*peerKey, error) {

@@ -77,7 +77,7 @@ SELECT e.id,
     e.time AS time_unix_nano, n.cluster, n.name AS node, w.namespace, w.kind AS workload_kind, w.name AS workload, i.instance,
     p.exec_id, comm.text AS comm,
     CASE e.a WHEN 1 THEN 'create' WHEN 2 THEN 'rename' WHEN 3 THEN 'link' WHEN 4 THEN 'unlink' WHEN 5 THEN 'attributes' ELSE '' END AS operation,
-    d.text || f.name AS path, td.text || t.name AS target_path, f.dev, f.inode
+    d.text || f.name AS path, td.text || t.name AS target_path, e.b AS merged, f.dev, f.inode
 FROM event e
     JOIN run r ON r.id = e.run JOIN node n ON n.id = r.node
     LEFT JOIN instance i ON i.id = e.instance LEFT JOIN workload w ON w.id = i.workload

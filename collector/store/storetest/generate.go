@@ -65,13 +65,9 @@ func fill(r *rand.Rand, m protoreflect.Message, depth int) {
 			m.Set(fd, scalar(r, fd))
 		}
 	}
-	// Ends of flows and workloads are compared by their fields alone: nothing unknown in them survives.
-	switch m.Interface().(type) {
-	case *spoorv1.Workload, *spoorv1.Endpoint:
-	default:
-		if r.IntN(8) == 0 {
-			setUnknown(r, m)
-		}
+	// Workloads are compared by their fields alone: nothing unknown in them survives.
+	if _, ok := m.Interface().(*spoorv1.Workload); !ok && r.IntN(8) == 0 {
+		setUnknown(r, m)
 	}
 }
 
