@@ -216,7 +216,7 @@ func decodeName(b []byte) (Inode, fileName, error) {
 		return Inode{}, fileName{}, fmt.Errorf("file name record of %d bytes: %w", len(b), err)
 	}
 	text := b[n:]
-	if len(text) < textHead || uint64(r.Bytes) > uint64(len(text)-textHead) {
+	if len(text) < textHead || uint64(r.Bytes) > uint64(len(text)-textHead) { //nolint:gosec // not negative: looked at before
 		return Inode{}, fileName{}, fmt.Errorf("file name record of %d bytes: name of %d does not fit", len(b), r.Bytes)
 	}
 	inode := Inode{Number: r.Inode, Dev: r.Dev, Generation: r.Generation}

@@ -224,7 +224,7 @@ func comm(b []int8) string {
 		if c == 0 {
 			break
 		}
-		out = append(out, byte(c))
+		out = append(out, byte(c)) //nolint:gosec // the same eight bits
 	}
 	return string(out)
 }

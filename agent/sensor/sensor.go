@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -45,7 +46,7 @@ func readLosses(m *ebpf.Map, reasons []lossReason) ([]Loss, error) {
 	out := make([]Loss, 0, len(reasons))
 	for i, r := range reasons {
 		var perCPU []uint64
-		if err := m.Lookup(uint32(i), &perCPU); err != nil { //nolint:gosec // a handful of reasons
+		if err := m.Lookup(uint32(i), &perCPU); err != nil {
 			return nil, fmt.Errorf("read loss counter %s: %w", r.name, err)
 		}
 		l := Loss{Reason: r.name, Benign: r.benign}
@@ -85,9 +86,9 @@ func closeLinks(links []link.Link) error {
 
 // explain makes the verifier's refusal short enough to read: its last lines tell why.
 func explain(what string, err error) error {
-	var ve *ebpf.VerifierError
-	if errors.As(err, &ve) {
-		return fmt.Errorf("load %s sensor: the kernel's verifier refused it: %-8v", what, ve)
+	if ve, ok := errors.AsType[*ebpf.VerifierError](err); ok {
+		lines := ve.Log[max(0, len(ve.Log)-8):]
+		return fmt.Errorf("load %s sensor: the kernel's verifier refused it: %w\n%s", what, ve.Cause, strings.Join(lines, "\n"))
 	}
 	return fmt.Errorf("load %s sensor: %w", what, err)
 }

@@ -197,7 +197,7 @@ func (s *Socket) Close() error {
 	if s.walks != nil { // State among them
 		errs = append(errs, s.walks.SocketAdopt.Close(), s.walks.SocketBytes.Close())
 	}
-	return errors.Join(append(errs, s.objects.State.Close(), s.objects.SocketMaps.Close())...)
+	return errors.Join(append(errs, s.objects.State.Close(), s.objects.Close())...)
 }
 
 // Walks reports whether the kernel lets the sensor adopt older sockets and read the bytes of live ones.

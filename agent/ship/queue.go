@@ -127,7 +127,7 @@ func (q *Queue) Stats() Stats {
 	return Stats{Held: q.held, Dropped: q.dropped, Sequence: q.sequence}
 }
 
-// instance returns 1 + the position of in in the batch's table.
+// instance returns 1 + the position of an instance in the batch's table.
 func (b *builder) instance(in *spoorv1.Instance) uint32 {
 	if in == nil {
 		return 0

@@ -20,6 +20,8 @@ type Found struct {
 	// Bytes.
 	Size  uint64
 	Links uint32
+	// It is a regular file.
+	Regular bool
 }
 
 // Find asks the file system dev for an inode by number, as an NFS server would (open_by_handle_at(2), which needs
@@ -54,7 +56,7 @@ func (r *Resolver) Find(dev uint32, inode uint64, generation uint32) (Found, boo
 	if unix.Fstat(fd, &st) != nil || st.Ino != inode {
 		return Found{}, false
 	}
-	f := Found{Size: uint64(st.Size), Links: uint32(st.Nlink)} //nolint:gosec // sizes and links are not negative
+	f := Found{Size: uint64(st.Size), Links: uint32(st.Nlink), Regular: st.Mode&unix.S_IFMT == unix.S_IFREG} //nolint:gosec // sizes and links are not negative
 	name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err != nil || f.Links == 0 || strings.HasSuffix(name, " (deleted)") {
 		return f, true
@@ -66,18 +68,26 @@ func (r *Resolver) Find(dev uint32, inode uint64, generation uint32) (Found, boo
 }
 
 // handleOf makes the handle that a file system would give out for the inode, of those whose handles are made of number and
-// generation (FILEID_INO32_GEN, include/linux/exportfs.h).
+// generation (FILEID_INO32_GEN, enum fid_type). tmpfs has its own order, and finds only what it gave out a
+// handle of before (shmem_encode_fh), as it does for each event of the names sensor.
 func handleOf(fsType string, inode uint64, generation uint32) (unix.FileHandle, bool) {
 	const inodeAndGeneration = 1
+	low, high := uint32(inode&(1<<32-1)), uint32(inode>>32) //nolint:gosec // its two halves
+	var words []uint32
 	switch fsType {
 	case "ext2", "ext3", "ext4", "xfs", "f2fs":
+		if high != 0 {
+			return unix.FileHandle{}, false
+		}
+		words = []uint32{low, generation}
+	case "tmpfs":
+		words = []uint32{generation, low, high}
 	default:
 		return unix.FileHandle{}, false
 	}
-	if inode > 1<<32-1 {
-		return unix.FileHandle{}, false
+	var b []byte
+	for _, w := range words {
+		b = binary.NativeEndian.AppendUint32(b, w)
 	}
-	b := binary.NativeEndian.AppendUint32(nil, uint32(inode))
-	b = binary.NativeEndian.AppendUint32(b, generation)
 	return unix.NewFileHandle(inodeAndGeneration, b), true
 }

@@ -52,7 +52,7 @@ func parseMounts(mountinfo string) []Mount {
 		if err1 != nil || err2 != nil || err3 != nil {
 			continue
 		}
-		m := Mount{ID: id, Dev: uint32(ma<<20 | mi), Root: unescape(f[3]), Point: unescape(f[4]), FSType: g[0]}
+		m := Mount{ID: id, Dev: uint32(ma<<20 | mi), Root: unescape(f[3]), Point: unescape(f[4]), FSType: g[0]} //nolint:gosec // 12 and 20 bits
 		for option := range strings.SplitSeq(g[2], ",") {
 			if option == "rw" {
 				m.Writable = true

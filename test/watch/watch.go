@@ -87,7 +87,8 @@ func (w *Watch) Ship(_ context.Context, s *connect.BidiStream[spoorv1.ShipReques
 
 func (w *Watch) expand(b *spoorv1.Batch) {
 	for _, rec := range b.GetRecords() {
-		ev := &spoorv1.Event{Sequence: rec.GetSequence(), Time: timestamppb.New(time.Unix(0, int64(rec.GetTimeUnixNano())))}
+		when := time.Unix(0, int64(rec.GetTimeUnixNano())) //nolint:gosec // this century
+		ev := &spoorv1.Event{Sequence: rec.GetSequence(), Time: timestamppb.New(when)}
 		if n := rec.GetProcess(); n > 0 {
 			ev.Process = b.GetProcesses()[n-1]
 		}

@@ -61,8 +61,7 @@ func overwrite(dir string, rate int, length time.Duration) (product, error) {
 		if err != nil {
 			return product{}, err
 		}
-		defer f.Close()
-		files[i] = f
+		files[i] = f // open until the process ends, which is soon
 	}
 	b := make([]byte, 100)
 	n, err := pace(rate, length, func(i int) error {
@@ -117,7 +116,9 @@ func dial(_ string, rate int, length time.Duration) (product, error) {
 	if closing := l.Close(); err == nil {
 		err = closing
 	}
-	<-accepted
+	if closed := <-accepted; err == nil {
+		err = closed
+	}
 	return product{Operations: n, Facts: 2 * n}, err
 }
 

@@ -71,12 +71,12 @@ func main() {
 		}
 	}
 	failed := false
-	fmt.Printf("%-12s %12s %12s %12s %12s %12s\n", "load", "a second", "produced", "reported", "lost", "unaccounted")
+	fmt.Fprintf(os.Stdout, "%-12s %12s %12s %12s %12s %12s\n", "load", "a second", "produced", "reported", "lost", "unaccounted")
 	for i := range loads {
 		l := &loads[i]
 		r, err := measure(l)
 		kctx.FatalIfErrorf(err)
-		fmt.Printf("%-12s %12d %12d %12d %12d %12d\n", l.name, r.rate, r.produced, r.reported, r.lost, r.produced-r.reported-r.lost)
+		fmt.Fprintf(os.Stdout, "%-12s %12d %12d %12d %12d %12d\n", l.name, r.rate, r.produced, r.reported, r.lost, r.produced-r.reported-r.lost)
 		failed = failed || r.produced > r.reported+r.lost
 	}
 	if failed {
