@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/spoor/spoor/agent/workload"
 	"github.com/spoor/spoor/agent/workload/cri"
 	"github.com/spoor/spoor/agent/workload/disk"
+	"github.com/spoor/spoor/agent/workload/kube"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
@@ -55,6 +57,9 @@ func (a *Agent) openNames(bootID string) error {
 	for _, socket := range cri.Sockets(root, a.o.CRISocket) {
 		a.sources = append(a.sources, cri.New(cri.Options{Socket: socket, Expected: a.o.CRISocket != "", Node: a.o.Node, Logger: a.o.Logger}))
 	}
+	if err := a.openCluster(directory); err != nil {
+		return err
+	}
 	containers := disk.New(disk.Options{Root: root, State: state, Logger: a.o.Logger})
 	a.sources = append(a.sources, containers)
 	a.directory = directory
@@ -64,6 +69,25 @@ func (a *Agent) openNames(bootID string) error {
 		Tasks: containers.Tasks(), Time: a.clock.Time,
 	})
 	return err
+}
+
+// openCluster adds the API server of the cluster that the agent runs in, or that it was told of. Outside a cluster there is
+// nothing to ask, and nothing missing.
+func (a *Agent) openCluster(d *workload.Directory) error {
+	source, err := kube.New(kube.Options{Kubeconfig: a.o.Kubeconfig, Node: a.o.Node, Version: a.o.Version, Logger: a.o.Logger})
+	if errors.Is(err, kube.ErrNotInCluster) {
+		return nil
+	}
+	if err != nil {
+		if a.o.Kubeconfig == "" { // a pod without the service account's token
+			a.o.Logger.Info("the API server is not asked for the owners of pods; they are told from labels", "reason", err)
+			return nil
+		}
+		return err
+	}
+	d.Follow(true)
+	a.sources = append(a.sources, source)
+	return nil
 }
 
 // runNames runs the sources of names until ctx ends.

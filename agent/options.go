@@ -33,6 +33,9 @@ type Options struct {
 	Tier string
 	// Socket of the container runtime (CRI), as a path or a unix:// URL; "" looks in the usual places.
 	CRISocket string
+	// A kubeconfig file for the API server that knows this node's pods; "" takes the service account of the pod that the
+	// agent runs in, if it does.
+	Kubeconfig string
 	// Do not observe what happens to names: every read and write of a file costs some 3 ns less then.
 	WithoutNames bool
 	// How often facts are read from the kernel: 500 ms, at least 10 ms.

@@ -64,13 +64,24 @@ const (
 	maxName = 256
 )
 
+// certainty says what is known of an owner.
+type certainty int
+
+const (
+	nothing certainty = iota
+	soon              // something, and more is about to come
+	later             // something, and more will come some day
+	final
+)
+
 // Directory is what runtimes and the cluster have told. It is safe for concurrent use.
 type Directory struct {
 	mu         sync.Mutex
 	containers *lru.LRU[string, Container]
 	pods       *lru.LRU[string, Pod]
 	owners     *lru.LRU[string, Controller] // by pod uid, as the API server has it
-	following  bool
+	cluster    bool                         // an API server tells of this node's pods,
+	following  bool                         // and does now
 	wanted     map[Want]struct{}
 	changed    chan struct{} // closed and replaced when wanted grows
 	version    uint64        // grows with every answer
@@ -141,11 +152,15 @@ func (d *Directory) AddOwner(podUID string, c Controller) {
 	d.version++
 }
 
-// Follow says whether an API server tells of this node's pods now: while it does, pods wait for what it says of them.
-func (d *Directory) Follow(on bool) {
+// Follow says that an API server tells of this node's pods, and whether it does now: while it does, pods wait for what it
+// says of them; while it does not, they go by their labels until it does.
+func (d *Directory) Follow(now bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.following = on
+	if d.cluster && d.following == now {
+		return
+	}
+	d.cluster, d.following = true, now
 	d.version++
 }
 
@@ -186,14 +201,21 @@ func (d *Directory) pod(uid string) (Pod, bool) {
 	return d.pods.Get(uid)
 }
 
-// controller returns who made the pod, and whether there is more to come.
-func (d *Directory) controller(p *Pod) (c Controller, final bool) {
+// controller returns who made the pod.
+func (d *Directory) controller(p *Pod) (Controller, certainty) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if owner, ok := d.owners.Get(p.UID); ok {
-		return owner, true
+		return owner, final
 	}
-	return p.Controller, p.Static || !d.following
+	switch {
+	case p.Static || !d.cluster:
+		return p.Controller, final
+	case d.following:
+		return p.Controller, soon
+	default:
+		return p.Controller, later
+	}
 }
 
 // Refresh forgets what may have changed of a container outside Kubernetes, so that it is asked for again. In Kubernetes each

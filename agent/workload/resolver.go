@@ -172,7 +172,7 @@ func (r *Resolver) Learn(id uint64, path string, start time.Time) {
 func (r *Resolver) await(in *Instance) {
 	r.waiting[in] = struct{}{}
 	in.pending = true
-	if !r.name(in) {
+	if r.name(in) == nothing {
 		r.o.Directory.want(in.want())
 	}
 }
@@ -257,15 +257,13 @@ func (r *Resolver) Settle(now time.Time) int {
 			}
 			if in.since.IsZero() {
 				in.since = now
-			} else if !news && now.Sub(in.since) < patience {
+			} else if !news && (!in.pending || now.Sub(in.since) < patience) {
 				if in.pending && in.used {
 					pending++
 				}
 				continue
 			}
-			if r.name(in) {
-				continue
-			}
+			r.name(in)
 			if in.pending && now.Sub(in.since) >= patience {
 				r.giveUp(in)
 			}
@@ -289,7 +287,7 @@ func (r *Resolver) giveUp(in *Instance) {
 	r.o.Directory.forget(in.want())
 	if in.owner.Outer != "" { // a container in a container that nobody here manages: it belongs to the outer one
 		outer := OwnerOf(in.owner.Outer)
-		if proto, ok, _ := r.lookUp(in.proto, outer); ok {
+		if proto, known := r.lookUp(in.proto, outer); known != nothing {
 			in.proto = proto
 			return
 		}
@@ -313,51 +311,51 @@ func (r *Resolver) abandon(in *Instance) {
 	}
 }
 
-// name binds what is told of an instance's container. It reports true when there is nothing more to come.
-func (r *Resolver) name(in *Instance) bool {
-	if id := in.owner.ContainerID; id != "" {
-		if c, taken := r.claims.Get(id); taken && c.path != in.owner.Path {
-			return false
-		}
+// name binds what is told of an instance's owner.
+func (r *Resolver) name(in *Instance) certainty {
+	if c, taken := r.claims.Get(in.owner.ContainerID); taken && c.path != in.owner.Path {
+		return nothing
 	}
-	proto, ok, final := r.lookUp(in.proto, in.owner)
-	if !ok {
-		return false
+	proto, known := r.lookUp(in.proto, in.owner)
+	if known == nothing {
+		return nothing
 	}
 	in.proto = proto
 	if in.owner.ContainerID != "" {
 		r.claims.Add(in.owner.ContainerID, claim{in.owner.Path, in.proto.GetCgroupId()})
 	}
-	if final {
+	if known != soon {
 		in.pending = false
+	}
+	if known == final {
 		delete(r.waiting, in)
 	}
-	return final
+	return known
 }
 
-// lookUp returns proto with what is told of its owner, and whether that is final.
-func (r *Resolver) lookUp(proto *spoorv1.Instance, owner Owner) (_ *spoorv1.Instance, ok, final bool) {
+// lookUp returns proto with what is told of its owner.
+func (r *Resolver) lookUp(proto *spoorv1.Instance, owner Owner) (*spoorv1.Instance, certainty) {
 	d := r.o.Directory
 	if owner.ContainerID == "" {
 		pod, ok := d.pod(owner.PodUID)
 		if !ok || owner.User != "" {
-			return nil, false, false
+			return nil, nothing
 		}
-		by, final := d.controller(&pod)
-		return named(proto, r.o.Node, nil, &pod, by), true, final
+		by, known := d.controller(&pod)
+		return named(proto, r.o.Node, nil, &pod, by), known
 	}
 	c, ok := d.Container(owner.ContainerID)
 	if !ok || c.User != owner.User {
-		return nil, false, false
+		return nil, nothing
 	}
 	if c.Pod == nil {
-		return named(proto, r.o.Node, &c, nil, Controller{}), true, true
+		return named(proto, r.o.Node, &c, nil, Controller{}), final
 	}
 	if owner.PodUID != "" && owner.PodUID != c.Pod.UID {
-		return nil, false, false
+		return nil, nothing
 	}
-	by, final := d.controller(c.Pod)
-	return named(proto, r.o.Node, &c, c.Pod, by), true, final
+	by, known := d.controller(c.Pod)
+	return named(proto, r.o.Node, &c, c.Pod, by), known
 }
 
 // Evicted returns how many cgroups were forgotten for want of room.

@@ -153,6 +153,10 @@ func TestTheAPIServersWordIsWaitedFor(t *testing.T) {
 	w.d.AddContainer(deployment(4, podB))
 	w.settle(0)
 	w.want(t, 13, "shop/Deployment/checkout app")
+	w.d.AddOwner(podB, Controller{"CloneSet", "other"}) // it is back
+	w.settle(0)
+	w.want(t, 12, "shop/CloneSet/other app")
+	w.want(t, 13, "shop/CloneSet/other app")
 }
 
 func TestNobodyTakesTheNameOfAnother(t *testing.T) {
