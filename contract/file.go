@@ -50,6 +50,9 @@ type file struct {
 	first     time.Time
 	// The scratch entry that covers it, -1 for none.
 	scratch int
+	// What it seems to be, and what it was seen to do.
+	kind      fileKind
+	behaviour behaviour
 	// The last write, and the change of name after it, as evidence.
 	wrote, moved *spoorv1.Event
 	matter       *matter
@@ -72,11 +75,26 @@ const maxSize = 1 << 48
 func (j *Judge) track(in *instance, id fileID, path string, truncated bool, storage spoorv1.StorageClass, first time.Time) *file {
 	f := &file{id: id, instance: in, names: []string{path}, truncated: truncated, storage: storage, first: first, scratch: -1}
 	in.files.put(id, f)
-	in.byPath[path] = f
+	in.name(f, path)
 	j.tracked.put(f, struct{}{})
 	f.next = j.files[id]
 	j.files[id] = f
 	return f
+}
+
+// name notes a name of a file, and which files are each other's journals.
+func (in *instance) name(f *file, name string) {
+	in.byPath[name] = f
+	if base, ok := journalOf(name); ok {
+		if g := in.byPath[base]; g != nil {
+			g.behaviour.journal = true
+			g.kind = classify(g.names[0], g.behaviour)
+		}
+	}
+	for _, suffix := range journals {
+		f.behaviour.journal = f.behaviour.journal || in.byPath[name+suffix] != nil
+	}
+	f.kind = classify(name, f.behaviour)
 }
 
 // untrack takes a file out of every index.
@@ -200,7 +218,7 @@ func (j *Judge) change(in *instance, ev *spoorv1.Event, t time.Time) {
 		j.each(id, func(f *file) {
 			if len(f.names) < maxLinks && !slices.Contains(f.names, to) {
 				f.names = append(f.names, to)
-				f.instance.byPath[to] = f
+				f.instance.name(f, to)
 			}
 			f.moved = ev
 			j.weigh(f, t, true)
@@ -252,7 +270,7 @@ func (j *Judge) renamed(f *file, from, to string, t time.Time, ev *spoorv1.Event
 		delete(in.byPath, f.names[i])
 	}
 	f.names[i] = to
-	in.byPath[to] = f
+	in.name(f, to)
 	f.truncated = f.truncated && !strings.HasPrefix(to, "/")
 	f.moved = ev
 	// Its verdict was about the old name.

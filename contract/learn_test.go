@@ -139,9 +139,9 @@ func TestLearnIsNotPoisoned(t *testing.T) {
 	p.does(write(inode("/app/cart.db", 600, layer)))
 	golden(t, "testdata/learned/poisoned.yaml", p.yaml())
 	want := []string{
-		"high flow.egress 203.0.113.66:443/tcp", "high flow.egress 203.0.113.99:4444/tcp",
+		"high flow.egress 203.0.113.66:443/tcp", "high flow.egress 203.0.113.99:4444/tcp", "high state.database /app/cart.db",
 		"medium flow.caller east/lab/Deployment/stranger -> 8443/tcp", "medium flow.egress 10.99.0.5:22/tcp",
-		"medium state.local /app/cart.db", "medium state.local /app/sessions/sess_*",
+		"medium state.session /app/sessions/sess_*",
 	}
 	if diff := cmp.Diff(want, p.judged()); diff != "" {
 		t.Error(diff)

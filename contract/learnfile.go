@@ -161,7 +161,7 @@ func (p *filePlace) absorb(q *filePlace) {
 func (s *lesson) sortFiles(l *Learner) (scratch, volumes, local []*filePlace) {
 	for _, key := range slices.Sorted(maps.Keys(s.files)) {
 		f := s.files[key]
-		class, _ := guess(f.example)
+		class := classify(f.example, behaviour{}).class
 		p := &filePlace{pattern: f.pattern, examples: []string{f.example}, class: class, age: f.age, peak: f.peak, files: f.files, storage: f.storage, by: f.by}
 		for in := range f.instances {
 			_, sees := l.renamers.get(in.node)

@@ -59,6 +59,7 @@ func (j *Judge) write(in *instance, ev *spoorv1.Event, w *spoorv1.FileWrite, t t
 		f = j.track(in, id, path, truncated, src.GetStorageClass(), first)
 	} else {
 		j.tracked.get(f)
+		f.overwritten(w)
 	}
 	f.wrote = ev
 	j.resize(f, min(w.GetSizeAfter(), maxSize), t, ev)
@@ -165,16 +166,23 @@ func (f *file) expire(j *Judge) {
 // accuse makes a file the cause of a matter. Presumed says that the file may be gone since, unseen.
 func (j *Judge) accuse(f *file, name string, t time.Time, presumed bool) {
 	w := f.instance.workload
-	if f.presumed && !presumed {
-		j.acquit(f, t, f.latest()) // it is there after all: a matter of its own
+	rule := RuleStateLocal
+	if f.scratch < 0 {
+		rule = ruleOf(f.kind.class)
+	}
+	if m := f.matter; m != nil && (f.presumed && !presumed || m.key.rule != rule) {
+		j.acquit(f, t, f.latest()) // it is there after all, or is known better: another matter
 	}
 	m := f.matter
 	if m == nil || m.dead {
-		subject := j.fileSubject(w, name)
+		if base, ok := journalOf(name); ok {
+			name = base // a database and its journal are one matter
+		}
+		subject := j.fileSubject(w, rule, name)
 		if presumed {
 			subject = string(w.policy.contract.Spec.Scratch[f.scratch].Path) + " (removals are not seen)"
 		}
-		m = j.matter(w, RuleStateLocal, subject)
+		m = j.matter(w, rule, subject)
 		f.matter, f.presumed = m, presumed
 		m.causes++
 	}
@@ -194,15 +202,15 @@ func (j *Judge) accuse(f *file, name string, t time.Time, presumed bool) {
 const maxSiblings = 8
 
 // fileSubject is the subject of verdicts about a file. Names of one family share one, and so do many of a directory.
-func (j *Judge) fileSubject(w *workload, name string) string {
+func (j *Judge) fileSubject(w *workload, rule, name string) string {
 	subject := string(Generalise(name))
-	if _, ok := w.matters[matterKey{RuleStateLocal, subject}]; ok {
+	if _, ok := w.matters[matterKey{rule, subject}]; ok {
 		return subject
 	}
 	dir := subject[:strings.LastIndexByte(subject, '/')+1]
 	siblings := 0
 	for key := range w.matters {
-		if key.rule == RuleStateLocal && strings.HasPrefix(key.subject, dir) && !strings.Contains(key.subject[len(dir):], "/") {
+		if key.rule == rule && strings.HasPrefix(key.subject, dir) && !strings.Contains(key.subject[len(dir):], "/") {
 			siblings++
 		}
 	}

@@ -98,47 +98,82 @@ func whatBecomes(c spoorv1.StorageClass, node string) string {
 // verdict tells of a file that is kept where or longer than the contract allows.
 func (f *file) verdict(name, subject string) Verdict {
 	w := f.instance.workload
-	p := w.policy
-	v := Verdict{Severity: spoorv1.Severity_SEVERITY_MEDIUM}
 	becomes := whatBecomes(f.storage, f.id.node)
-	breaks := ": a stateless service that relies on it breaks when it is moved, scaled or restarted."
 	written := fmt.Sprintf(" It was written%s and holds %s.", by(f.wrote), amount(f.size))
+	var v Verdict
+	if f.scratch >= 0 {
+		v = f.ageVerdict(name, subject, becomes, written)
+	} else {
+		v = f.placeVerdict(name, subject, becomes, written)
+	}
 	if subject == others {
 		v.Title = fmt.Sprintf("%s keeps files in many more places outside its scratch and volumes, last %s", w.describe(), Generalise(name))
 	}
-	if f.scratch >= 0 {
-		entry := p.contract.Spec.Scratch[f.scratch]
-		age := p.maxAge(f.scratch, w.state())
-		if v.Title == "" {
-			v.Title = fmt.Sprintf("%s keeps scratch file %s for longer than %s", w.describe(), subject, Duration(age))
-		}
-		v.Why = becomes + ". What lives longer than one unit of work is no scratch" + breaks + written
-		if f.presumed {
-			v.Severity = spoorv1.Severity_SEVERITY_LOW
-			v.Title = fmt.Sprintf("%s was not seen to remove scratch file %s within %s", w.describe(), Generalise(name), Duration(age))
-			v.Why = fmt.Sprintf("%s reports no removals of files, so it may be gone, or may be state that is kept.%s", printable(orThis(f.id.node)), written)
-			v.Fix = "Let the agent there see changes of names: spoor selftest says what it needs. "
-		}
-		entry.MaxAge = Duration(age) * 6
-		v.Fix += fmt.Sprintf("Remove the file when the work is done, or keep it in a backing service. If it may live longer, raise the limit under spec.scratch of %s: %s", w.contractIn(), Line(entry))
-		return v
+	return v
+}
+
+const breaks = ": a stateless service that relies on it breaks when it is moved, scaled or restarted."
+
+// placeVerdict tells of a file outside of scratch and volumes, by what it seems to be.
+func (f *file) placeVerdict(name, subject, becomes, written string) Verdict {
+	w := f.instance.workload
+	v := Verdict{Severity: spoorv1.Severity_SEVERITY_MEDIUM}
+	where := keptWhere(f.storage)
+	outside := fmt.Sprintf(" %s in %s, outside its scratch and volumes", subject, where)
+	switch ruleOf(f.kind.class) {
+	case RuleStateDatabase:
+		v.Severity = spoorv1.Severity_SEVERITY_HIGH
+		v.Title = w.describe() + " keeps a database," + outside
+		v.Why = becomes + ". A database in a stateless service is a single point of truth that nobody backs up, and that each replica has for itself." + written
+	case RuleStateSession:
+		v.Title = fmt.Sprintf("%s keeps %ss as files,%s", w.describe(), f.kind.class, outside)
+		v.Why = becomes + ": users are tied to one instance, and lose what they did when it goes." + written
+	case RuleStateLog:
+		v.Severity = spoorv1.Severity_SEVERITY_LOW
+		v.Title = w.describe() + " writes a log to" + outside
+		v.Why = becomes + ". Nobody collects a log from there, and it grows until the disk is full." + written
+	default:
+		v.Title = w.describe() + " keeps" + outside
+		v.Why = becomes + breaks + written
 	}
-	if v.Title == "" {
-		v.Title = fmt.Sprintf("%s keeps %s in %s, outside its scratch and volumes", w.describe(), subject, keptWhere(f.storage))
+	if reasons := f.kind.reasons; reasons != nil {
+		v.Why += fmt.Sprintf(" It is taken for a %s because %s.", f.kind.class, list(reasons, "and"))
 	}
-	v.Why = becomes + breaks + written
 	pattern := Generalise(name)
 	dir := PathPattern(path.Dir(string(pattern)))
 	if dir == "/" || checkPath(string(dir)) != nil || strings.HasPrefix(string(dir), "/**") {
 		dir = pattern
 	}
-	class, advice := guess(name)
+	advice := f.kind.advice
 	if advice == "" {
 		advice = "Keep it in a backing service."
 	}
 	v.Fix = fmt.Sprintf("%s If nobody misses it, add it to spec.scratch of %s: %s. If it may stay, mount a volume there and add it to spec.volumes: %s",
-		advice, w.contractIn(), Line(Scratch{Path: pattern, MaxAge: DefaultMaxAge}), Line(Volume{Path: dir, Class: class}))
+		advice, w.contractIn(), Line(Scratch{Path: pattern, MaxAge: DefaultMaxAge}), Line(Volume{Path: dir, Class: f.kind.class}))
 	return v
+}
+
+// ageVerdict tells of a scratch file that is too old.
+func (f *file) ageVerdict(name, subject, becomes, written string) Verdict {
+	w := f.instance.workload
+	entry := w.policy.contract.Spec.Scratch[f.scratch]
+	age := Duration(w.policy.maxAge(f.scratch, w.state()))
+	entry.MaxAge = 6 * age
+	fix := fmt.Sprintf("Remove the file when the work is done, or keep it in a backing service. If it may live longer, raise the limit under spec.scratch of %s: %s", w.contractIn(), Line(entry))
+	if f.presumed {
+		return Verdict{
+			Severity: spoorv1.Severity_SEVERITY_LOW,
+			Title:    fmt.Sprintf("%s was not seen to remove scratch file %s within %s", w.describe(), Generalise(name), age),
+			Why:      fmt.Sprintf("%s reports no removals of files, so it may be gone, or may be state that is kept.%s", printable(orThis(f.id.node)), written),
+			Fix:      "Let the agent there see changes of names: spoor selftest says what it needs. " + fix,
+		}
+	}
+	return Verdict{
+		Severity: spoorv1.Severity_SEVERITY_MEDIUM,
+		Title:    fmt.Sprintf("%s keeps scratch file %s for longer than %s", w.describe(), subject, age),
+		Why:      becomes + ". What lives longer than one unit of work is no scratch" + breaks + written,
+		Fix:      fix,
+	}
 }
 
 // sizeVerdict tells that an instance keeps more below a scratch path than the contract allows.
@@ -170,63 +205,6 @@ func amount(n uint64) string {
 		return fmt.Sprintf("%d bytes", n)
 	}
 	return roundUp(n).String() + "B"
-}
-
-// known programs and names, and what to do about each.
-var advices = []struct {
-	part   string // of the path
-	class  Class
-	advice string
-}{
-	{"/__pycache__/", ClassCache, "Set PYTHONDONTWRITEBYTECODE=1, or compile the byte code into the image."},
-	{"/.cache/", ClassCache, "Set XDG_CACHE_HOME to a scratch path."},
-	{"/cache/", ClassCache, "A cache belongs in a scratch path, or in a shared one such as Redis."},
-	{"/.npm/", ClassCache, "Set npm_config_cache to a scratch path, and install packages when the image is built."},
-	{"/sessions/", ClassSession, "Keep sessions in a shared store or in a signed cookie."},
-	{"/sess_", ClassSession, "Set session.save_handler to a shared store."},
-	{"/hsperfdata_", ClassCache, "Start Java with -XX:-UsePerfData."},
-	{"/hs_err_pid", ClassLog, "Set -XX:ErrorFile to a scratch path."},
-	{"/.bash_history", ClassLog, "Set HISTFILE=/dev/null; and ask who had a shell there."},
-	{"/.python_history", ClassLog, "Set PYTHON_HISTORY=/dev/null; and ask who had a shell there."},
-	{"/uploads/", ClassUpload, "Put uploads into object storage."},
-	{"/log/", ClassLog, "Write logs to standard output, where the platform collects them."},
-	{"/logs/", ClassLog, "Write logs to standard output, where the platform collects them."},
-}
-
-var advicesByEnd = []struct {
-	end    string // of the path
-	class  Class
-	advice string
-}{
-	{".pyc", ClassCache, "Set PYTHONDONTWRITEBYTECODE=1, or compile the byte code into the image."},
-	{".hprof", ClassData, "Set -XX:HeapDumpPath to a scratch path."},
-	{".log", ClassLog, "Write logs to standard output, where the platform collects them."},
-	{".pid", ClassLock, "A supervised service needs no pid file: leave it out of the configuration, or put it into a scratch path."},
-	{".lock", ClassLock, "A lock on one node does not hold for replicas elsewhere: take it in a shared store."},
-	{".db", ClassDatabase, "Use a database server, or give the database a persistent volume and make this a StatefulSet."},
-	{".sqlite", ClassDatabase, "Use a database server, or give the database a persistent volume and make this a StatefulSet."},
-	{".sqlite3", ClassDatabase, "Use a database server, or give the database a persistent volume and make this a StatefulSet."},
-	{".rdb", ClassDatabase, `Turn persistence off (save "", appendonly no), or make this a StatefulSet with a volume.`},
-	{".aof", ClassDatabase, `Turn persistence off (save "", appendonly no), or make this a StatefulSet with a volume.`},
-}
-
-// guess says what a file probably is, from its name alone.
-func guess(name string) (Class, string) {
-	stem := strings.TrimRight(name, "0123456789.")
-	for _, suffix := range []string{"-wal", "-shm", "-journal"} {
-		stem = strings.TrimSuffix(stem, suffix)
-	}
-	for _, a := range advicesByEnd {
-		if strings.HasSuffix(stem, a.end) {
-			return a.class, a.advice
-		}
-	}
-	for _, a := range advices {
-		if strings.Contains(name, a.part) {
-			return a.class, a.advice
-		}
-	}
-	return ClassData, ""
 }
 
 // egressVerdict tells of a call that the contract does not have.

@@ -13,15 +13,20 @@ import (
 
 // The rules that a Judge knows. docs/rules.md tells what each looks at.
 const (
-	RuleStateLocal   = "state.local"
-	RuleFlowEgress   = "flow.egress"
-	RuleFlowCaller   = "flow.caller"
-	RuleFlowListener = "flow.listener"
+	RuleStateLocal    = "state.local"
+	RuleStateDatabase = "state.database"
+	RuleStateSession  = "state.session"
+	RuleStateLog      = "state.log"
+	RuleFlowEgress    = "flow.egress"
+	RuleFlowCaller    = "flow.caller"
+	RuleFlowListener  = "flow.listener"
 )
 
 // Rules lists the rules that a Judge knows.
 func Rules() []string {
-	return []string{RuleStateLocal, RuleFlowEgress, RuleFlowCaller, RuleFlowListener}
+	return []string{
+		RuleStateLocal, RuleStateDatabase, RuleStateSession, RuleStateLog, RuleFlowEgress, RuleFlowCaller, RuleFlowListener,
+	}
 }
 
 // Verdict says that a workload breaks its contract, or no longer does.
