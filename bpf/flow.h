@@ -117,12 +117,19 @@ static __noinline bool flow_record(struct flow_key *key, struct end *end, struct
 	}
 	fact->last = now;
 	__builtin_memcpy(fact->local, end->local, sizeof(fact->local));
-	__sync_fetch_and_add(&fact->opened, c->opened);
-	__sync_fetch_and_add(&fact->closed, c->closed);
-	__sync_fetch_and_add(&fact->refused, c->refused);
-	__sync_fetch_and_add(&fact->timed_out, c->timed_out);
-	__sync_fetch_and_add(&fact->sent, c->sent);
-	__sync_fetch_and_add(&fact->received, c->received);
+	/* Most of these are zero most of the time, and a locked addition is not free. */
+	if (c->opened)
+		__sync_fetch_and_add(&fact->opened, c->opened);
+	if (c->closed)
+		__sync_fetch_and_add(&fact->closed, c->closed);
+	if (c->refused)
+		__sync_fetch_and_add(&fact->refused, c->refused);
+	if (c->timed_out)
+		__sync_fetch_and_add(&fact->timed_out, c->timed_out);
+	if (c->sent)
+		__sync_fetch_and_add(&fact->sent, c->sent);
+	if (c->received)
+		__sync_fetch_and_add(&fact->received, c->received);
 	if (key->role != FLOW_LISTEN && end->client) {
 		hash = end->client * 0x9e3779b1u; /* 2^32 / golden ratio */
 		slot = hash >> 29;

@@ -104,7 +104,7 @@ static __noinline int record(struct sock *sk, struct owner *owner, struct change
 	if (!sk || !owner)
 		return 0;
 	key.who = owner->who;
-	key.net_ns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	key.net_ns = sk->__sk_common.skc_net.net->ns.inum;
 	key.role = owner->role;
 	key.protocol = IPPROTO_TCP;
 	key.port = owner->port;
@@ -154,12 +154,10 @@ static __always_inline void listening_on(struct sock *sk, __u16 port, struct lis
 
 static __always_inline void begin(struct sock *sk, __u32 role)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
 	struct owner owner = {};
 	struct listening l;
 
-	who_is(task, &owner.who);
-	owner.cgroup_id = cgroup_of(task);
+	current_who(&owner.who, &owner.cgroup_id);
 	owner.role = role;
 	owner.port = role == FLOW_LISTEN ? sk->__sk_common.skc_num : bpf_ntohs(sk->__sk_common.skc_dport);
 	give(sk, &owner);
