@@ -188,6 +188,7 @@ func (j *Judge) change(in *instance, ev *spoorv1.Event, t time.Time) {
 	case spoorv1.FileChange_OPERATION_CREATE:
 		// A new life of the inode: what was known is about another file, unless it was written after this moment.
 		j.departed.remove(id)
+		j.shared.remove(id)
 		j.each(id, func(f *file) {
 			if f.first.Before(t) {
 				j.gone(f, t, ev)
@@ -197,6 +198,7 @@ func (j *Judge) change(in *instance, ev *spoorv1.Event, t time.Time) {
 			j.replaced(in, id, path, t, ev)
 		}
 	case spoorv1.FileChange_OPERATION_UNLINK:
+		j.shared.remove(id)
 		known := j.each(id, func(f *file) { j.unlinked(f, path, c.GetFile().GetUnlinked(), t, ev) })
 		if !known && in != nil {
 			if f := in.byPath[path]; f != nil && (id.inode == 0 || f.id.inode == 0) {

@@ -63,6 +63,7 @@ type Judge struct {
 	held      *recent[*heldFlow, struct{}]
 	tracked   *recent[*file, struct{}]
 	departed  *recent[fileID, departure]
+	shared    *recent[fileID, *sharing]
 	names     *recent[nameKey, []string]
 	// Nodes that report DNS answers, and nodes that report changes of names: the others are blind to them.
 	named    *recent[string, struct{}]
@@ -89,6 +90,7 @@ func NewJudgeWithLimits(s *Set, limits Limits) *Judge {
 	j.held = newRecent(limits.Held, func(h *heldFlow, _ struct{}) { j.forgetHeld(h) })
 	j.tracked = newRecent(limits.Files, func(f *file, _ struct{}) { j.forgetFile(f) })
 	j.departed = newRecent[fileID, departure](min(limits.Files, 8192), nil)
+	j.shared = newRecent[fileID, *sharing](min(limits.Files, 16384), nil)
 	j.names = newRecent[nameKey, []string](limits.Names, nil)
 	j.named = newRecent[string, struct{}](limits.Names, nil)
 	j.renamers = newRecent[string, struct{}](limits.Names, nil)
@@ -111,9 +113,12 @@ func (j *Judge) Observe(ev *spoorv1.Event) []Verdict {
 	wl := j.workload(w)
 	if wl.policy == nil {
 		// Nothing is judged, but its processes may have come out of a workload that is, and it may clean up
-		// behind one.
+		// behind one or share a file with it.
 		j.follow(nil, ev, t)
 		j.change(nil, ev, t)
+		if w := ev.GetFileWrite(); w != nil {
+			j.share(wl, ev, w, t)
+		}
 		return j.take()
 	}
 	in := j.instance(wl, ev)
@@ -121,10 +126,12 @@ func (j *Judge) Observe(ev *spoorv1.Event) []Verdict {
 	switch fact := ev.GetFact().(type) {
 	case *spoorv1.Event_FileWrite:
 		j.write(in, ev, fact.FileWrite, t)
+		j.share(wl, ev, fact.FileWrite, t)
 	case *spoorv1.Event_FileChange:
 		j.change(in, ev, t)
 	case *spoorv1.Event_Flow:
 		j.flow(wl, ev, t)
+		j.probe(wl, ev, fact.Flow, t)
 	case *spoorv1.Event_Listen:
 		j.listen(in, ev, fact.Listen, t)
 	}

@@ -48,18 +48,18 @@ func MarshalCommented(c *Contract, comments Comments) ([]byte, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("marshal contract %q: %w", c.FullName(), err)
 	}
-	w := writer{comments: comments}
+	w := yamlWriter{comments: comments}
 	w.remark(comments[""].Above, "")
 	w.block(reflect.ValueOf(c).Elem(), "", "")
 	return w.Bytes(), nil
 }
 
-type writer struct {
+type yamlWriter struct {
 	bytes.Buffer
 	comments Comments
 }
 
-func (w *writer) remark(lines []string, indent string) {
+func (w *yamlWriter) remark(lines []string, indent string) {
 	for _, line := range lines {
 		// No remark ends where somebody else's text has a newline.
 		line = strings.TrimRight(indent+"# "+printable(line), " ")
@@ -68,7 +68,7 @@ func (w *writer) remark(lines []string, indent string) {
 }
 
 // line writes text and what stands beside it.
-func (w *writer) line(text, path string) {
+func (w *yamlWriter) line(text, path string) {
 	w.WriteString(text)
 	if beside := w.comments[path].Beside; beside != "" {
 		w.WriteString("  # " + printable(beside))
@@ -77,7 +77,7 @@ func (w *writer) line(text, path string) {
 }
 
 // block writes the fields of a struct, one a line.
-func (w *writer) block(v reflect.Value, path, indent string) {
+func (w *yamlWriter) block(v reflect.Value, path, indent string) {
 	for _, f := range fieldsOf(v.Type()) {
 		value, at := v.Field(f.index), join(path, f.name)
 		if !f.required && value.IsZero() {

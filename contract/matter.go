@@ -133,6 +133,14 @@ func (j *Judge) quieten(m *matter, t time.Time, ev *spoorv1.Event) {
 
 const maxClearAfter = time.Hour
 
+// fade lets a matter that has no cause to watch be over at a time, unless it is raised again before.
+func (j *Judge) fade(m *matter, at time.Time, ev *spoorv1.Event) {
+	if m.open && !m.dead {
+		m.ended, m.ending = at, ev
+		j.schedule.set(m, at)
+	}
+}
+
 // lose notes that a cause can no longer be followed, so that nobody can say when it ends.
 func (m *matter) lose() {
 	m.causes--

@@ -47,6 +47,11 @@ func (j *Judge) isOver(w *workload, key matterKey, m *matter) bool {
 		return j.ask(w, key.rule, m.event, &p).allowed
 	case RuleFlowListener:
 		return spec.Listens == nil || m.causes == 0 && !m.endless
+	case RuleFlowProbe:
+		return false
+	case RuleShareFile:
+		place, _ := w.policy.place(pathOf(m.event.GetFileWrite().GetFile()), false)
+		return place == inVolume
 	default:
 		return m.causes == 0 && !m.endless
 	}

@@ -499,7 +499,7 @@ func TestSharedFile(t *testing.T) {
 	s := newScene(t, checkoutContract, other)
 	s.sees(write(inode("/host/x", 7, hostPath)), "medium state.local /host/x")
 	s.workload, s.instance = stranger, "s1"
-	s.sees(write(inode("/host/x", 7, hostPath)), "medium state.local /host/x")
+	s.sees(write(inode("/host/x", 7, hostPath)), "medium state.local /host/x", "medium share.file /host/x")
 	s.sees(unlink(inode("/host/x", 7, hostPath)))
 	s.tick(time.Minute, "cleared state.local /host/x", "cleared state.local /host/x")
 	if st := s.judge.Stats(); st.Files != 0 || len(s.judge.files) != 0 {

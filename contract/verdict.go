@@ -20,12 +20,15 @@ const (
 	RuleFlowEgress    = "flow.egress"
 	RuleFlowCaller    = "flow.caller"
 	RuleFlowListener  = "flow.listener"
+	RuleFlowProbe     = "flow.probe"
+	RuleShareFile     = "share.file"
 )
 
 // Rules lists the rules that a Judge knows.
 func Rules() []string {
 	return []string{
-		RuleStateLocal, RuleStateDatabase, RuleStateSession, RuleStateLog, RuleFlowEgress, RuleFlowCaller, RuleFlowListener,
+		RuleStateLocal, RuleStateDatabase, RuleStateSession, RuleStateLog,
+		RuleFlowEgress, RuleFlowCaller, RuleFlowListener, RuleFlowProbe, RuleShareFile,
 	}
 }
 

@@ -16,6 +16,7 @@ type workload struct {
 	policy    *policy
 	matters   map[matterKey]*matter
 	held      map[heldKey]*heldFlow
+	probing   *probing
 	instances map[instanceKey]*instance
 }
 
