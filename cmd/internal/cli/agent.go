@@ -18,6 +18,12 @@ import (
 	"github.com/spoor/spoor/agent"
 )
 
+// NameFlags say where an agent asks for the names of containers and pods.
+type NameFlags struct {
+	CRISocket  string `name:"cri-socket" help:"Socket of the container runtime; looked for in the usual places by default." placeholder:"PATH"`
+	Kubeconfig string `help:"Kubeconfig file for the API server that knows the pods of this node; the service account by default, inside a cluster." placeholder:"FILE"`
+}
+
 // AgentFlags describe an agent that ships to a collector elsewhere.
 type AgentFlags struct {
 	Collector string        `help:"URL of the collector to ship to." default:"http://127.0.0.1:7070"`
@@ -26,7 +32,8 @@ type AgentFlags struct {
 	Tier      string        `help:"auto takes the best that this kernel has, sensor by sensor; base forces what every supported kernel has." enum:"auto,base" default:"auto"`
 	Interval  time.Duration `help:"How often facts are read from the kernel." default:"500ms"`
 	Queue     int           `help:"Events that may wait for a collector; what comes when it is full is dropped and counted." default:"200000"`
-	Metrics   string        `help:"Serve /metrics and /healthz at this address; nowhere by default." placeholder:"ADDRESS"`
+	NameFlags
+	Metrics string `help:"Serve /metrics and /healthz at this address; nowhere by default." placeholder:"ADDRESS"`
 	LogFlags
 }
 
@@ -44,6 +51,8 @@ func (f *AgentFlags) Run(ctx context.Context, streams *Streams) error {
 		Tier:         f.Tier,
 		Interval:     f.Interval,
 		QueueRecords: f.Queue,
+		CRISocket:    f.CRISocket,
+		Kubeconfig:   f.Kubeconfig,
 		Logger:       f.Logger(streams.Err),
 		Registerer:   registry,
 		Version:      BuildInfo().Version,
