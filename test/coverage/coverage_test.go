@@ -146,7 +146,8 @@ func TestCoverage(t *testing.T) {
 		cells = append(cells, judge(t, d, events))
 	}
 	for _, ev := range events {
-		if l := ev.GetLoss(); l != nil {
+		// Names are lost of directories that other programs remove meanwhile; nothing else may be.
+		if l := ev.GetLoss(); l != nil && l.GetReason() != "name_unreadable" {
 			t.Errorf("lost: %v", l)
 		}
 	}
@@ -203,17 +204,17 @@ func judge(t *testing.T, d done, events []*spoorv1.Event) cell {
 	if hold(d.act, nil) != nil { // judged while it went on
 		report = &act.Report{}
 	}
-	why, known := knownGap(d.act.Name, d.fs)
+	g, known := knownGap(d.act.Name, d.fs)
 	c := cell{Act: d.act.Name, FileSystem: d.fs, State: "seen"}
 	switch {
 	case len(report.Wrong) > 0:
 		c.State, c.Why = "wrong", report.String()
 		t.Errorf("%s on %s:\n%s", d.act.Name, d.fs, report)
-	case report.OK() && known:
-		t.Errorf("%s on %s is seen, though it is listed as a gap (%s): take it from the list", d.act.Name, d.fs, why)
+	case report.OK() && known && !g.sometimes:
+		t.Errorf("%s on %s is seen, though it is listed as a gap (%s): take it from the list", d.act.Name, d.fs, g.why)
 	case report.OK():
 	case known:
-		c.State, c.Why = "missed", why
+		c.State, c.Why = "missed", g.why
 	default:
 		c.State, c.Why = "missed", report.String()
 		t.Errorf("%s on %s:\n%s", d.act.Name, d.fs, report)
