@@ -85,6 +85,12 @@ test-kernels: build ## The integration tests on Debian's kernels 5.10, 6.1 and 6
 	@for kernel in $(KERNELS); do $(STAGE) "kernel $$kernel" \
 		env CGO_ENABLED=0 $(GO) test -count=1 -timeout=60m -exec "$$PWD/test/kernels/exec $$kernel" ./test/coverage ./test/up; done
 
+.PHONY: coverage
+coverage: build ## Do every act under an agent's eyes on this kernel, and write docs/coverage.md
+	@mkdir -p build/coverage
+	@SPOOR_COVERAGE_OUT=$$PWD/build/coverage/$$(uname -r | cut -d. -f1,2)-base.json tools/integration ./test/coverage
+	@$(GO) run ./test/coverage/table build/coverage/*.json > docs/coverage.md
+
 .PHONY: fuzz
 fuzz: ## Every fuzzer for FUZZTIME (5s)
 	@$(STAGE) fuzzers tools/fuzz $(FUZZTIME)
