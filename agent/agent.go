@@ -139,6 +139,9 @@ func (a *Agent) open() error {
 	if err := a.process.Found(a.table.Apply); err != nil {
 		return err
 	}
+	if err := a.changes.begin(); err != nil {
+		return err
+	}
 	if a.file, err = sensor.OpenFile(sensor.FileOptions{Facts: a.o.FileFacts, NameRing: a.o.NameRingBytes}); err != nil {
 		return err
 	}

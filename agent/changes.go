@@ -57,6 +57,9 @@ type changes struct {
 	told *lru.LRU[sensor.Inode, struct{}]
 	// Inodes whose last name is gone.
 	gone *lru.LRU[sensor.Inode, struct{}]
+	// Inodes whose content somebody is known to have changed, and new files that may have some nobody has seen.
+	written *lru.LRU[sensor.Inode, struct{}]
+	young   []change
 	// Changes by a process that is in no table.
 	unknown uint64
 }
@@ -68,7 +71,7 @@ func openChanges(host *storage.Resolver, remembered int) (*changes, error) {
 	if c.bursts, err = lru.NewLRU[changeKey, *burst](rememberedBursts, nil); err != nil {
 		return nil, fmt.Errorf("remember changes: %w", err)
 	}
-	for _, inodes := range []**lru.LRU[sensor.Inode, struct{}]{&c.told, &c.gone} {
+	for _, inodes := range []**lru.LRU[sensor.Inode, struct{}]{&c.told, &c.gone, &c.written} {
 		if *inodes, err = lru.NewLRU[sensor.Inode, struct{}](remembered, nil); err != nil {
 			return nil, fmt.Errorf("remember files: %w", err)
 		}
@@ -137,6 +140,14 @@ func (c *changes) enter(p *process.Process) {
 	}
 }
 
+// begin forgets what happened before the processes were known.
+func (c *changes) begin() error {
+	if c == nil {
+		return nil
+	}
+	return c.names.Read(func(*sensor.NameChange) {})
+}
+
 // fetch takes what happened until now from the sensor. Process events are to be read after it.
 func (c *changes) fetch() error {
 	if c == nil {
@@ -155,6 +166,9 @@ func (c *changes) fetch() error {
 func (c *changes) wrote(w *sensor.Write) {
 	if c == nil {
 		return
+	}
+	if w.Data {
+		c.written.Add(w.Inode, struct{}{})
 	}
 	if i, ok := c.made[w.Inode]; ok {
 		c.read[i].Before = min(c.read[i].Before, w.First)
@@ -183,6 +197,7 @@ func (a *Agent) tellChanges(now time.Time, all bool) {
 	clear(c.read) // it holds paths
 	c.read = c.read[:0]
 	clear(c.made)
+	a.addUnseen(now, all)
 	urgent := func(k changeKey) bool { return a.ended(k.who) }
 	if all {
 		urgent = nil
@@ -210,6 +225,9 @@ func (a *Agent) addChange(now time.Time, ch *change) {
 	}
 	if c.alone(now, key, ch) {
 		a.tellChange(ch)
+		if ch.isBlind() {
+			c.young = append(c.young, *ch)
+		}
 	} else {
 		c.merged.Add(now, key, *ch)
 	}

@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// After the queue was read it is left alone for this long, so that a busy file system costs a bounded number of wake-ups.
-	// What comes in the meantime waits in the kernel: 16,384 events by default (fs.fanotify.max_queued_events).
+	// From the first event in the queue to its reading: a busy file system costs a bounded number of wake-ups, and events
+	// that belong together are there together. The queue holds 16,384 by default (fs.fanotify.max_queued_events).
 	namesPause = 10 * time.Millisecond
-	// A rename over a file is two events, and so is an unlink, and without FAN_RENAME a rename. They follow each other within
-	// microseconds, but whoever does it may lose its processor in between. The second half of a rename is certain to come.
+	// An unlink is two events, and without FAN_RENAME a rename is. They follow each other within microseconds, but whoever
+	// does it may lose its processor in between. The second half of a rename is certain to come.
 	secondEvent = 5 * time.Millisecond
 	secondHalf  = 50 * time.Millisecond
 	// Mount tables are not read more often than this.
@@ -235,6 +235,11 @@ func (n *Names) run() {
 			return
 		}
 		look = look || fds[mounts].Revents != 0
+		if fds[events].Revents != 0 { // stop ends the pause
+			if _, err := unix.Poll(fds[:1], int(namesPause.Milliseconds())); err == nil && fds[stop].Revents != 0 {
+				return
+			}
+		}
 		due := look && time.Since(looked) >= mountsPause
 		if err := n.step(due); err != nil {
 			n.fail(err)
@@ -242,10 +247,6 @@ func (n *Names) run() {
 		}
 		if due {
 			look, looked = false, time.Now()
-		}
-		// Left alone for a moment; stop ends it.
-		if _, err := unix.Poll(fds[:1], int(namesPause.Milliseconds())); err == nil && fds[stop].Revents != 0 {
-			return
 		}
 	}
 }
@@ -314,7 +315,7 @@ func (n *Names) awaits() time.Duration {
 	switch last := &n.records[len(n.records)-1]; {
 	case last.mask&unix.FAN_MOVED_FROM != 0:
 		return secondHalf
-	case last.mask&(unix.FAN_RENAME|unix.FAN_MOVED_TO) != 0, last.dir.none():
+	case last.dir.none():
 		return secondEvent
 	default:
 		return 0

@@ -61,8 +61,9 @@ const lookAhead = 16
 
 // take turns the records of a batch into changes.
 func (n *Names) take(records []nameRecord) {
-	b := n.newBatch(pairMoves(records))
-	for i := range b.records {
+	b := n.newBatch(records)
+	for i := 0; i < len(b.records); i++ { // there may come more
+
 		b.current = i
 		r := &b.records[i]
 		fs := n.systems[r.dir.fsid|r.child.fsid] // the same, where both are there

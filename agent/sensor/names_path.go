@@ -46,17 +46,23 @@ type move struct {
 }
 
 func (n *Names) newBatch(records []nameRecord) *batch {
-	b := &batch{n: n, records: records, stale: map[fileHandle]bool{}, current: -1}
+	b := &batch{n: n, stale: map[fileHandle]bool{}, gone: map[fileHandle]int{}, current: -1}
+	b.add(records)
+	return b
+}
+
+// add takes further records, which were read later.
+func (b *batch) add(records []nameRecord) {
+	first := len(b.records)
+	b.records = append(b.records, pairMoves(records)...)
+	b.links = nil
 	var indices []int
-	for i := range records {
-		r := &records[i]
+	for i := first; i < len(b.records); i++ {
+		r := &b.records[i]
 		if r.mask&unix.FAN_ONDIR == 0 {
 			continue
 		}
 		if r.mask&unix.FAN_DELETE != 0 && !r.child.none() {
-			if b.gone == nil {
-				b.gone = map[fileHandle]int{}
-			}
 			b.gone[r.child] = i
 		}
 		if r.mask&unix.FAN_RENAME != 0 {
@@ -64,23 +70,39 @@ func (n *Names) newBatch(records []nameRecord) *batch {
 		}
 	}
 	if len(indices) > maxMoves {
-		return b
+		return
 	}
 	// From the last to the first: what came later is undone for what came before.
+	earlier := b.moves
+	b.moves = nil
 	for k := len(indices) - 1; k >= 0; k-- {
 		i := indices[k]
-		r := &records[i]
+		r := &b.records[i]
 		m := move{index: i, fsid: r.dir.fsid}
 		m.old, _ = b.below(r.dir, r.name, i)
 		m.new, _ = b.below(r.newDir, r.newName, i)
-		if k > 0 && indices[k-1] == i-1 && isExchange(&records[i-1], r) {
+		if k > 0 && indices[k-1] == i-1 && isExchange(&b.records[i-1], r) {
 			m.exchange, m.index = true, i-1
 			m.old, m.new = m.new, m.old
 			k--
 		}
 		b.moves = append(b.moves, m)
 	}
-	return b
+	b.moves = append(b.moves, earlier...)
+}
+
+// extend reads on, in case a directory that is gone was removed after the batch was read. It reports whether there was more.
+func (b *batch) extend() bool {
+	if len(b.records) > 4*maxBatch {
+		return false
+	}
+	later := &Names{fd: b.n.fd, buf: b.n.buf}
+	if _, err := later.fill(); err != nil || len(later.records) == 0 {
+		return false // an error comes again with the next reading
+	}
+	b.n.read = bootNow()
+	b.add(later.records)
+	return true
 }
 
 // isExchange says whether two renames are the two halves of one (RENAME_EXCHANGE).
@@ -127,10 +149,16 @@ func (b *batch) path(dir fileHandle, at int) (string, bool) {
 	}
 	if !ok {
 		removed, told := b.gone[dir]
-		if !told || removed < at {
+		for !told && b.extend() {
+			removed, told = b.gone[dir]
+		}
+		if !told {
 			return "", false
 		}
 		r := &b.records[removed]
+		if removed < at && r.mask&unix.FAN_CREATE == 0 { // else the kernel merged both: it was removed at some time after that
+			return "", false
+		}
 		if path, ok = b.below(r.dir, r.name, removed); !ok {
 			return "", false
 		}

@@ -89,6 +89,15 @@ var operations = map[string]func(dir string) error{
 	"tree": func(dir string) error {
 		return errors.Join(os.MkdirAll(dir+"/a/b", 0o700), touch(dir+"/a/b/f"), removeAll(dir+"/a/b/f", dir+"/a/b", dir+"/a"))
 	},
+	"many trees": func(dir string) error {
+		for i := range manyTrees {
+			top := fmt.Sprintf("%s/t%d", dir, i)
+			if err := errors.Join(os.MkdirAll(top+"/a/b", 0o700), touch(top+"/a/b/f"), touch(top+"/g"), os.RemoveAll(top)); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
 	"removed tree": func(dir string) error { return removeAll(dir+"/sub2/deep/f", dir+"/sub2/deep", dir+"/sub2") },
 	"moved tree": func(dir string) error {
 		return errors.Join(touch(dir+"/sub2/deep/g"), os.Rename(dir+"/sub2", dir+"/sub3"), touch(dir+"/sub3/deep/h"))
@@ -326,6 +335,34 @@ func hasTmpfile(t *testing.T, dir string) bool {
 		t.Fatal(err)
 	}
 	return unix.Close(fd) == nil
+}
+
+// How many trees one process makes and removes as fast as it can.
+const manyTrees = 500
+
+// TestNamesOfTreesThatAreGone: directories are gone before anybody can ask for their paths.
+func TestNamesOfTreesThatAreGone(t *testing.T) {
+	n := openNames(t, false)
+	if !n.Renames() {
+		return // such a kernel does not tell which directory was removed
+	}
+	dir := t.TempDir()
+	tgid := do(t, "many trees", dir)
+	made, removed := 0, 0
+	for _, c := range changesOf(t, n, tgid) {
+		switch c.Op {
+		case NameCreated:
+			made++
+		case NameRemoved:
+			removed++
+		}
+		if c.PathCut || !strings.Contains(c.Path, "/"+filepath.Base(dir)+"/t") {
+			t.Errorf("%s lacks its beginning", told(&c, filepath.Base(dir)))
+		}
+	}
+	if want := 5 * manyTrees; made != want || removed != want {
+		t.Errorf("%d made and %d removed, want %d of each", made, removed, want)
+	}
 }
 
 func inodesIn(t *testing.T, dir string) map[string]uint64 {
