@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"time"
+
+	"github.com/spoor/spoor/agent/sensor"
+)
+
+// tmpfs tells of a change of content only when a clock tick passed since the inode's last: what is written into a new file
+// at once is not told. After this time a further write is (one tick at 100 Hz).
+const blindness = 10 * time.Millisecond
+
+// isBlind says whether a change made a file whose first content the file sensor may not see.
+func (ch *change) isBlind() bool {
+	made := ch.Op == sensor.NameCreated || ch.Op == sensor.NameLinked && ch.Path == ""
+	return made && ch.FSType == "tmpfs" && !ch.Directory && ch.Inode.Number != 0 && ch.process != nil
+}
+
+// addUnseen looks at the new files on tmpfs that nobody is known to have written. One that has content was written by
+// whoever made it, in the moment he did: any later write would have been seen. all: also at those of this moment.
+func (a *Agent) addUnseen(now time.Time, all bool) {
+	c := a.changes
+	young := c.young[:0]
+	for _, ch := range c.young {
+		switch made := a.clock.Time(ch.Before); {
+		case c.written.Contains(ch.Inode):
+		case now.Sub(made) < blindness && !all:
+			young = append(young, ch)
+		default:
+			a.addFirstWrite(now, &ch)
+		}
+	}
+	clear(c.young[len(young):])
+	c.young = young
+}
+
+func (a *Agent) addFirstWrite(now time.Time, ch *change) {
+	found, ok := a.storage.Find(ch.Inode.Dev, ch.Inode.Number, ch.Inode.Generation)
+	if !ok || !found.Regular || found.Size == 0 || found.Links == 0 {
+		return
+	}
+	w := sensor.Write{
+		Who: ch.process.Who, Inode: ch.Inode, First: ch.Before, Last: ch.Before, SizeAfter: found.Size, Links: found.Links,
+		MntNS: ch.process.Proto.GetMntNs(), Data: true, Path: found.Path,
+	}
+	a.writes.Add(now, writeKey{w.Who, w.Inode}, write{Write: w, process: ch.process})
+}
