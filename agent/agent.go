@@ -372,7 +372,7 @@ func (a *Agent) close() error {
 
 // add queues one record, at once or when its instance has a name.
 func (a *Agent) add(t time.Time, p *spoorv1.Process, in *workload.Instance, r *spoorv1.Record) {
-	r.TimeUnixNano = uint64(t.UnixNano()) //nolint:gosec // after 1970
+	r.TimeUnixNano = uint64(t.UnixNano())
 	if in == nil {
 		in = a.workloads.Host()
 	}

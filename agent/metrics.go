@@ -2,7 +2,11 @@
 
 package agent
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"maps"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // metrics reads the agent's counters when it is scraped: nothing is counted twice.
 type metrics struct {
@@ -73,9 +77,7 @@ type state struct {
 
 func (a *Agent) publish() {
 	losses := make(map[lossKey]uint64, len(a.losses))
-	for k, n := range a.losses {
-		losses[k] = n
-	}
+	maps.Copy(losses, a.losses)
 	a.state.Store(&state{losses: losses, unnamed: map[string]uint64{
 		"late": a.workloads.Unnamed(), "crowded": a.held.crowded,
 	}, remembered: map[string]int{

@@ -49,7 +49,7 @@ func (d *decoder) value(n ast.Node, dst reflect.Value, path string) {
 	if path != "" {
 		d.places[path] = d.placeOf(n)
 	}
-	if text, ok := dst.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if text, ok := reflect.TypeAssert[encoding.TextUnmarshaler](dst.Addr()); ok {
 		d.scalar(n, path, func(s string) error { return text.UnmarshalText([]byte(s)) })
 		return
 	}

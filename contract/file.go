@@ -264,10 +264,7 @@ func (j *Judge) replaced(in *instance, id fileID, path string, t time.Time, ev *
 
 func (j *Judge) renamed(f *file, from, to string, t time.Time, ev *spoorv1.Event) {
 	in := f.instance
-	i := slices.Index(f.names, from)
-	if i < 0 {
-		i = 0
-	}
+	i := max(slices.Index(f.names, from), 0)
 	if in.byPath[f.names[i]] == f {
 		delete(in.byPath, f.names[i])
 	}

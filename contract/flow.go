@@ -279,10 +279,8 @@ func (s *Spec) allowsCall(self *spoorv1.Workload, p *peer, port uint32, transpor
 				return yes
 			}
 		case c.DNS != "":
-			for _, name := range p.names {
-				if c.DNS.matches(name) {
-					return yes
-				}
+			if slices.ContainsFunc(p.names, c.DNS.matches) {
+				return yes
 			}
 			a.name = a.name || len(p.names) == 0
 		case p.workload == nil:

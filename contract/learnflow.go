@@ -334,7 +334,7 @@ func (l *peerLine) seen() string {
 		maps.Copy(instances, f.instances)
 		addrs += len(f.addrs)
 	}
-	s := fmt.Sprintf("%s from %s", count(int(min(opened, 1<<40)), "connection"), count(len(instances), "instance")) //nolint:gosec // bounded
+	s := fmt.Sprintf("%s from %s", count(int(min(opened, 1<<40)), "connection"), count(len(instances), "instance"))
 	if l.dns == "" && (l.workload == Ref{}) && addrs > 1 {
 		s += fmt.Sprintf(", %d addresses", addrs)
 	}

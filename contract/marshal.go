@@ -131,7 +131,7 @@ func flow(v reflect.Value) string {
 }
 
 func isScalar(v reflect.Value) bool {
-	_, text := reflect.New(v.Type()).Interface().(encoding.TextUnmarshaler)
+	_, text := reflect.TypeAssert[encoding.TextUnmarshaler](reflect.New(v.Type()))
 	return text || v.Kind() == reflect.String
 }
 

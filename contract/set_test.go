@@ -152,8 +152,7 @@ func TestLoadTellsEverything(t *testing.T) {
 	if len(got) != len(want) {
 		t.Errorf("got %d lines:\n%v", len(got), err)
 	}
-	var parse *ParseError
-	if !errors.As(err, &parse) {
+	if _, ok := errors.AsType[*ParseError](err); !ok {
 		t.Error("no *ParseError")
 	}
 }

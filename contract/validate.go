@@ -21,7 +21,7 @@ func (c *Contract) Validate() error {
 
 // checkScalars reads every value of c back from its text, since a program can put anything into it.
 func checkScalars(found *problems, v reflect.Value, path string) {
-	if _, scalar := v.Addr().Interface().(encoding.TextUnmarshaler); scalar {
+	if _, scalar := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); scalar {
 		if v.IsZero() {
 			return
 		}
@@ -53,7 +53,7 @@ func checkScalars(found *problems, v reflect.Value, path string) {
 
 // textOf is how a scalar of the format is written.
 func textOf(v reflect.Value) string {
-	if s, ok := v.Interface().(fmt.Stringer); ok {
+	if s, ok := reflect.TypeAssert[fmt.Stringer](v); ok {
 		return s.String()
 	}
 	return v.String()

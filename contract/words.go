@@ -176,7 +176,7 @@ func (d DNSName) matches(name string) bool {
 	}
 	if below, ok := strings.CutPrefix(pattern, "*."); ok {
 		// One or more labels, then the rest: try the rest at every label boundary.
-		for i := 0; i < len(name); i++ {
+		for i := range len(name) {
 			if name[i] == '.' && i > 0 && matchLabels(below, name[i+1:]) {
 				return true
 			}

@@ -333,7 +333,7 @@ func (n *Names) linked(fs *fileSystem, h fileHandle) bool {
 	}
 	fd, err := unix.OpenByHandleAt(fs.fd, h.system(), unix.O_PATH|unix.O_CLOEXEC)
 	if err != nil {
-		return err != unix.ESTALE //nolint:errorlint // an errno
+		return err != unix.ESTALE
 	}
 	defer unix.Close(fd) //nolint:errcheck // O_PATH: nothing is written
 	var st unix.Stat_t

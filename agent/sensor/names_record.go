@@ -27,7 +27,7 @@ func newFileHandle(fsid uint64, kind int32, b []byte) fileHandle {
 	if len(b) > maxHandle {
 		return fileHandle{}
 	}
-	h.size = uint8(copy(h.bytes[:], b))
+	h.size = uint8(copy(h.bytes[:], b)) //nolint:gosec // what fits into bytes
 	return h
 }
 

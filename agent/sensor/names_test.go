@@ -206,7 +206,7 @@ func mountsOf(tgid uint32) ([]Mount, error) {
 // do runs an operation as a process of its own, which has ended when do returns.
 func do(t *testing.T, op, dir string) (tgid uint32) {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe") //nolint:gosec // this binary
+	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), envNames+"="+op+":"+dir)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", op, err, out)

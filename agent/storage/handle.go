@@ -72,7 +72,7 @@ func (r *Resolver) Find(dev uint32, inode uint64, generation uint32) (Found, boo
 // handle of before (shmem_encode_fh), as it does for each event of the names sensor.
 func handleOf(fsType string, inode uint64, generation uint32) (unix.FileHandle, bool) {
 	const inodeAndGeneration = 1
-	low, high := uint32(inode&(1<<32-1)), uint32(inode>>32) //nolint:gosec // its two halves
+	low, high := uint32(inode&(1<<32-1)), uint32(inode>>32)
 	var words []uint32
 	switch fsType {
 	case "ext2", "ext3", "ext4", "xfs", "f2fs":

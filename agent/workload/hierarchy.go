@@ -33,7 +33,7 @@ const hierarchyShift = 56
 // Key returns the id under which the kernel side reports the cgroup with this id of this hierarchy.
 func Key(hierarchy uint32, id uint64) uint64 { return id | uint64(hierarchy)<<hierarchyShift }
 
-func hierarchyOf(key uint64) uint32 { return uint32(key >> hierarchyShift) } //nolint:gosec // eight bits
+func hierarchyOf(key uint64) uint32 { return uint32(key >> hierarchyShift) }
 
 // Hierarchies returns the trees in which processes are told apart: the unified one where it is mounted, and that of the v1
 // controller by which the kernel side tells, if there is one. The host's view is taken from proc, the folder in /proc of

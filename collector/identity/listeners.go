@@ -105,8 +105,8 @@ func (r *Resolver) listenerAt(cluster, node string, f *spoorv1.Flow) (party, boo
 	list, _ := r.listeners.Get(listenKey{ns, f.GetTransport(), uint16(f.GetPeer().GetPort())}) //nolint:gosec // ports were checked
 	// The kernel prefers an exact address to any; of several the latest is as good a guess as another.
 	for _, exact := range []bool{true, false} {
-		for i := len(list) - 1; i >= 0; i-- {
-			if l := list[i]; exact && l.addr == addr || !exact && serves(l.addr, addr) {
+		for _, l := range slices.Backward(list) {
+			if exact && l.addr == addr || !exact && serves(l.addr, addr) {
 				return l.party, true
 			}
 		}

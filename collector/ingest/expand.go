@@ -135,7 +135,7 @@ func expand(run store.Run, b *spoorv1.Batch, r *spoorv1.Record, now time.Time) (
 	}
 	ev := &spoorv1.Event{
 		Sequence: r.GetSequence(), Epoch: run.Epoch, Node: run.Node,
-		Time: &timestamppb.Timestamp{Seconds: int64(at / 1e9), Nanos: int32(at % 1e9)}, //nolint:gosec // checked above
+		Time: &timestamppb.Timestamp{Seconds: int64(at / 1e9), Nanos: int32(at % 1e9)},
 	}
 	if p := r.GetProcess(); p > 0 {
 		if int64(p) > int64(len(b.GetProcesses())) {

@@ -43,7 +43,7 @@ func newCommitMetrics(reg prometheus.Registerer, c *Committer) (*commitMetrics, 
 		}),
 	}
 	for k := range m.byKind {
-		m.byKind[k] = m.events.WithLabelValues(store.Kind(k).String()) //nolint:gosec // a few
+		m.byKind[k] = m.events.WithLabelValues(store.Kind(k).String())
 	}
 	for _, result := range []string{"committed", "failed"} {
 		m.batches.WithLabelValues(result)

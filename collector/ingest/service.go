@@ -152,8 +152,7 @@ func (s *Service) Ship(ctx context.Context, stream *shipStream) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
-	var coded *connect.Error
-	if errors.As(err, &coded) {
+	if _, ok := errors.AsType[*connect.Error](err); ok {
 		return err
 	}
 	return connect.NewError(connect.CodeUnavailable, fmt.Errorf("events cannot be stored now, send them again: %w", err))

@@ -88,7 +88,7 @@ func (s *Source) find(w workload.Want) (workload.Container, bool) {
 		return workload.Container{}, false
 	}
 	var c workload.Container
-	ok := false
+	var ok bool
 	if w.User != "" {
 		c, ok = s.findOfUser(w)
 	} else {

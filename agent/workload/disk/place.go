@@ -42,7 +42,7 @@ func (p place) open(name string) (*os.File, unix.Stat_t, error) {
 	}
 	f := os.NewFile(uintptr(fd), name)
 	var fs unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fs); err != nil || remote[int64(fs.Type)] {
+	if err := unix.Fstatfs(fd, &fs); err != nil || remote[fs.Type] {
 		return nil, st, errors.Join(fmt.Errorf("open %s: %w", filepath.Join(p.dir, name), errNotPlain), f.Close())
 	}
 	if err := unix.Fstat(fd, &st); err != nil {

@@ -53,8 +53,7 @@ func TestSQLRefusesWhatIsNotReading(t *testing.T) {
 		"SELECT 1\x00; DROP TABLE event",
 	} {
 		_, err := s.SQL(t.Context(), store.SQLQuery{Statement: statement, MaxRows: 10, Timeout: time.Minute})
-		var q *store.QueryError
-		if !errors.As(err, &q) {
+		if _, ok := errors.AsType[*store.QueryError](err); !ok {
 			t.Errorf("%s: %v, want a QueryError", statement, err)
 		}
 	}
