@@ -49,6 +49,7 @@ ASSERT_SIZE(struct file_key, 32);
 #define FILE_DATA (1 << 0) /* content changed, and not just owner, mode or times */
 #define FILE_UNCERTAIN (1 << 1) /* nothing seen but times that a read may have moved, too */
 #define FILE_CUT (1 << 2) /* in names: the path lacks its beginning */
+#define FILE_PAGES (1 << 4) /* seen by a page that was dirtied, which needs no further proof */
 #define FILE_NAMELESS (1 << 3) /* had no name yet: a new inode is dirty before it is linked */
 
 struct file_fact {
@@ -61,8 +62,9 @@ struct file_fact {
 	__u32 flags;
 	__u32 mnt_ns;
 	__u32 links;
+	__u64 mtime; /* Unix time in ns, the latest of the changes that only times tell of */
 };
-ASSERT_SIZE(struct file_fact, 56);
+ASSERT_SIZE(struct file_fact, 64);
 
 /*
  * The facts since the agent last read. It puts an empty map in and empties the one it took out; the kernel waits with
@@ -241,7 +243,7 @@ static __noinline bool send_name(struct inode *inode, const struct file_key *key
 }
 
 /* The rest of the hook, once a jiffy for each process and inode. */
-static __noinline int record_write(struct inode *inode, __u32 flags)
+static __noinline int record_write(struct inode *inode, __u32 flags, __u64 mtime)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct file_fact *fact, fresh;
@@ -271,6 +273,7 @@ static __noinline int record_write(struct inode *inode, __u32 flags)
 		fresh.flags = flags | (send_name(inode, &key) ? 0 : FILE_NAMELESS);
 		fresh.mnt_ns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
 		fresh.links = BPF_CORE_READ(inode, i_nlink);
+		fresh.mtime = mtime;
 		if (!bpf_map_update_elem(map, &key, &fresh, BPF_NOEXIST))
 			return 0;
 		fact = bpf_map_lookup_elem(map, &key);
@@ -284,6 +287,8 @@ static __noinline int record_write(struct inode *inode, __u32 flags)
 	fact->last = bpf_ktime_get_boot_ns();
 	fact->size_after = BPF_CORE_READ(inode, i_size);
 	fact->links = BPF_CORE_READ(inode, i_nlink);
+	if (mtime > fact->mtime)
+		fact->mtime = mtime;
 	if (!(flags & FILE_UNCERTAIN))
 		fact->flags = (fact->flags | flags) & ~FILE_UNCERTAIN;
 	__sync_fetch_and_add(&fact->changes, 1);
@@ -296,11 +301,12 @@ int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 	__u64 jiffy = bpf_jiffies64();
 	__u32 slot = ((__u64)inode >> 7) & (RECENT - 1);
 	__u32 tgid, exec_count, task_flags, flags = 0;
+	__u64 mtime = 0;
 	struct recent *r;
 
 	current_image(&tgid, &exec_count, &task_flags);
 	if (only_pages(dirty))
-		flags = FILE_DATA;
+		flags = FILE_DATA | FILE_PAGES;
 	r = bpf_map_lookup_elem(&recent, &slot);
 	if (!r) /* cannot be: slot is in range */
 		return 0;
@@ -329,6 +335,12 @@ int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 			flags = FILE_UNCERTAIN;
 		else if (mtime_of(inode) == ctime)
 			flags = FILE_DATA;
+		/*
+		 * fsync(2) by another process marks the inode, too, long after the times were moved: user space, which knows
+		 * what time it is, looks whether mtime is of now.
+		 */
+		if (flags == FILE_DATA)
+			mtime = ctime;
 	}
 	if (!(r->jiffy == jiffy && r->inode == (__u64)inode && r->tgid == tgid && r->window == window))
 		r->flags = 0;
@@ -340,5 +352,5 @@ int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 	r->window = window;
 	r->flags |= flags;
 	r->size = inode->i_size;
-	return record_write(inode, flags);
+	return record_write(inode, flags, mtime);
 }

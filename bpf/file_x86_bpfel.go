@@ -24,6 +24,7 @@ type FileFileFact struct {
 	Flags      uint32
 	MntNs      uint32
 	Links      uint32
+	Mtime      uint64
 }
 
 type FileFileKey struct {

@@ -40,8 +40,12 @@ type Write struct {
 	// Links to the inode at the last change.
 	Links uint32
 	MntNS uint32
-	// Pages or the size changed, not just owner, mode or times.
+	// Content changed, and not just owner, mode or times.
 	Data bool
+	// Data is proven by a page that was dirtied. Otherwise it is true if ModTime is of the interval.
+	Pages bool
+	// Nanoseconds of Unix time: the latest modification time that the changes moved the file to, 0 when none did.
+	ModTime uint64
 	// Only times moved that a read may move, too.
 	Uncertain bool
 	// Path within the file system, from its root; "" when unknown, for a file without a name or a name that was lost.
@@ -153,7 +157,7 @@ func (f *File) Read(fn func(*Write)) error {
 			Inode: Inode{Number: k.Inode, Dev: k.Dev, Generation: k.Generation},
 			First: v.First, Last: v.Last, SizeBefore: v.SizeBefore, SizeAfter: v.SizeAfter,
 			CgroupID: v.CgroupId, Changes: v.Changes, Links: v.Links, MntNS: v.MntNs,
-			Data: v.Flags&fileData != 0, Uncertain: v.Flags&fileUncertain != 0,
+			Data: v.Flags&fileData != 0, Pages: v.Flags&filePages != 0, ModTime: v.Mtime, Uncertain: v.Flags&fileUncertain != 0,
 		}
 		if size, ok := sizes[recentKey{w.Inode.Number, w.Who.Tgid}]; ok {
 			w.SizeAfter = size
@@ -249,4 +253,5 @@ const (
 	fileData      = 1 << 0
 	fileUncertain = 1 << 1
 	fileCut       = 1 << 2
+	filePages     = 1 << 4
 )
