@@ -54,8 +54,8 @@ type NamesOptions struct {
 	HostTgid, HostNS uint32
 	// Mounts returns the mounts that a process sees.
 	Mounts func(tgid uint32) ([]Mount, error)
-	// For tests: as on a kernel before 5.17.
-	old bool
+	// Plain does without what came with Linux 5.17 (FAN_RENAME, FAN_REPORT_TARGET_FID), as it is on kernels that lack it.
+	Plain bool
 }
 
 // Names observes directories: what is made, linked, renamed and removed, and whose attributes change. It uses fanotify(7)
@@ -147,7 +147,7 @@ func (n *Names) init() error {
 	const base = unix.FAN_CLASS_NOTIF | unix.FAN_CLOEXEC | unix.FAN_NONBLOCK | unix.FAN_REPORT_DFID_NAME | unix.FAN_REPORT_FID
 	n.mask = unix.FAN_CREATE | unix.FAN_DELETE | unix.FAN_ATTRIB | unix.FAN_ONDIR
 	var err error
-	if !n.o.old {
+	if !n.o.Plain {
 		// Both came with 5.17, and to some older kernels together.
 		if n.fd, err = unix.FanotifyInit(base|unix.FAN_REPORT_TARGET_FID, unix.O_RDONLY); err == nil {
 			n.mask |= unix.FAN_RENAME

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sensor
+package names
 
 import (
 	"errors"
@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/spoor/spoor/agent/sensor"
 	"github.com/spoor/spoor/agent/storage"
 )
 
@@ -57,6 +58,7 @@ func removeAll(names ...string) error {
 // operations are done in an empty directory that has, where that is told below, some files already. They end at once: who
 // did it is gone before anybody looks.
 var operations = map[string]func(dir string) error{
+	"private": private,
 	"create":  func(dir string) error { return touch(dir + "/new") },
 	"mkdir":   func(dir string) error { return os.Mkdir(dir+"/new", 0o700) },
 	"symlink": func(dir string) error { return os.Symlink("nowhere", dir+"/new") },
@@ -117,9 +119,9 @@ func furnish(dir string) error {
 }
 
 // told is how a test writes what it wants: operation, path, and target, below the directory of that name.
-func told(c *NameChange, dir string) string {
-	op := map[NameOp]string{
-		NameCreated: "created", NameLinked: "linked", NameRenamed: "renamed", NameRemoved: "removed", AttributesChanged: "attributes",
+func told(c *sensor.NameChange, dir string) string {
+	op := map[sensor.NameOp]string{
+		sensor.NameCreated: "created", sensor.NameLinked: "linked", sensor.NameRenamed: "renamed", sensor.NameRemoved: "removed", sensor.AttributesChanged: "attributes",
 	}[c.Op]
 	below := func(path string) string {
 		if _, rest, ok := strings.Cut(path, "/"+dir+"/"); ok {
@@ -134,7 +136,7 @@ func told(c *NameChange, dir string) string {
 	if c.Target != "" {
 		s += " -> " + below(c.Target)
 	}
-	if c.Op == NameRemoved && !c.Last {
+	if c.Op == sensor.NameRemoved && !c.Last {
 		s += " (linked)"
 	}
 	return s
@@ -172,14 +174,14 @@ var wantedOld = map[string][]string{
 	"tree":              nil, // what happened in a directory that is gone has no path
 }
 
-func openNames(t *testing.T, old bool) *Names {
+func openNames(t *testing.T, old bool) *sensor.Names {
 	t.Helper()
 	r, err := storage.New()
 	if err != nil {
 		t.Fatal(err)
 	}
 	tgid, ns := r.Host()
-	n, err := OpenNames(NamesOptions{HostTgid: tgid, HostNS: ns, old: old, Mounts: mountsOf})
+	n, err := sensor.OpenNames(sensor.NamesOptions{HostTgid: tgid, HostNS: ns, Plain: old, Mounts: mountsOf})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,14 +193,14 @@ func openNames(t *testing.T, old bool) *Names {
 	return n
 }
 
-func mountsOf(tgid uint32) ([]Mount, error) {
+func mountsOf(tgid uint32) ([]sensor.Mount, error) {
 	mounts, err := storage.ReadMounts(tgid)
 	if err != nil {
 		return nil, err
 	}
-	var out []Mount
+	var out []sensor.Mount
 	for _, m := range mounts {
-		out = append(out, Mount{ID: m.ID, Dev: m.Dev, Root: m.Root, Point: m.Point, FSType: m.FSType, Writable: m.Writable, WorkDir: m.WorkDir})
+		out = append(out, sensor.Mount{ID: m.ID, Dev: m.Dev, Root: m.Root, Point: m.Point, FSType: m.FSType, Writable: m.Writable, WorkDir: m.WorkDir})
 	}
 	return out, nil
 }
@@ -215,10 +217,10 @@ func do(t *testing.T, op, dir string) (tgid uint32) {
 }
 
 // changesOf returns what one process did.
-func changesOf(t *testing.T, n *Names, tgid uint32) []NameChange {
+func changesOf(t *testing.T, n *sensor.Names, tgid uint32) []sensor.NameChange {
 	t.Helper()
-	var out []NameChange
-	if err := n.Read(func(c *NameChange) {
+	var out []sensor.NameChange
+	if err := n.Read(func(c *sensor.NameChange) {
 		if c.Tgid == tgid {
 			out = append(out, *c)
 		}
@@ -247,7 +249,7 @@ func TestNames(t *testing.T) {
 			}
 			t.Run(test, func(t *testing.T) {
 				n := openNames(t, old)
-				if why := n.Unwatched(); slices.ContainsFunc(why, func(s string) bool { return strings.Contains(s, errNoID.Error()) }) {
+				if why := n.Unwatched(); slices.ContainsFunc(why, func(s string) bool { return strings.Contains(s, "no id of it") }) {
 					if fs := statfs(t, place).Type; fs == unix.TMPFS_MAGIC || fs == unix.RAMFS_MAGIC {
 						requireBefore513(t, why)
 						return
@@ -278,7 +280,7 @@ func statfs(t *testing.T, path string) unix.Statfs_t {
 }
 
 // testNames does every operation in a directory below place.
-func testNames(t *testing.T, place string, n *Names) {
+func testNames(t *testing.T, place string, n *sensor.Names) {
 	for op, want := range wanted {
 		if old, differs := wantedOld[op]; differs && !n.Renames() {
 			if want = old; want == nil {
@@ -351,9 +353,9 @@ func TestNamesOfTreesThatAreGone(t *testing.T) {
 	made, removed := 0, 0
 	for _, c := range changesOf(t, n, tgid) {
 		switch c.Op {
-		case NameCreated:
+		case sensor.NameCreated:
 			made++
-		case NameRemoved:
+		case sensor.NameRemoved:
 			removed++
 		}
 		if c.PathCut || !strings.Contains(c.Path, "/"+filepath.Base(dir)+"/t") {
