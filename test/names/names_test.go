@@ -59,6 +59,7 @@ func removeAll(names ...string) error {
 // did it is gone before anybody looks.
 var operations = map[string]func(dir string) error{
 	"private": private,
+	"many":    many,
 	"create":  func(dir string) error { return touch(dir + "/new") },
 	"mkdir":   func(dir string) error { return os.Mkdir(dir+"/new", 0o700) },
 	"symlink": func(dir string) error { return os.Symlink("nowhere", dir+"/new") },
