@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"strings"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -182,7 +183,7 @@ func (w *writer) insertInstance(node int64, m *spoorv1.Instance, d digest) (int6
 	if err != nil {
 		return 0, err
 	}
-	rest, err := restOf(m, instanceColumns)
+	rest, err := restOf(m, instanceOthers)
 	if err != nil {
 		return 0, err
 	}
@@ -236,7 +237,7 @@ func (w *writer) insertProcess(node, instance int64, m *spoorv1.Process, event u
 	if err != nil {
 		return 0, err
 	}
-	rest, err := restOf(m, processColumns)
+	rest, err := restOf(m, processOthers)
 	if err != nil {
 		return 0, err
 	}
@@ -270,7 +271,7 @@ func (w *writer) context(m *spoorv1.Process) (int64, error) {
 
 // file interns a file without the flags that change while it lives (they stay with the event).
 func (w *writer) file(node int64, m *spoorv1.File) (int64, error) {
-	rest, err := restOf(m, fileColumns)
+	rest, err := restOf(m, fileOthers)
 	if err != nil {
 		return 0, err
 	}
@@ -308,14 +309,29 @@ func (w *writer) lookupFile(k fileKey, rest []byte) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	args := []any{dir, k.inode, name, k.dev, k.generation, fsType, int32(k.storageClass), hostDir, hostNameOrNull, k.node, rest}
-	id, found, err := w.find(`SELECT id FROM file WHERE dir = ? AND inode = ? AND name = ? AND dev = ? AND generation = ?
+	args := []any{dir, k.digest(), name, k.inode, k.dev, k.generation, fsType, int32(k.storageClass), hostDir, hostNameOrNull, k.node, rest}
+	id, found, err := w.find(`SELECT id FROM file WHERE dir = ? AND digest = ? AND name = ? AND inode = ? AND dev = ? AND generation = ?
 		AND fs_type = ? AND storage_class = ? AND host_dir = ? AND host_name IS ? AND node = ? AND rest IS ?`, args...)
 	if err != nil || found {
 		return id, err
 	}
-	return w.insert(`INSERT INTO file (dir, inode, name, dev, generation, fs_type, storage_class, host_dir, host_name, node, rest)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, args...)
+	return w.insert(`INSERT INTO file (dir, digest, name, inode, dev, generation, fs_type, storage_class, host_dir, host_name, node, rest)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, args...)
+}
+
+// digest tells apart what one directory holds, nearly always, in as many bits as SQLite keeps in four bytes.
+func (k *fileKey) digest() int64 {
+	h := crc32.NewIEEE()
+	var numbers [32]byte
+	binary.BigEndian.PutUint64(numbers[0:], uint64(k.node))
+	binary.BigEndian.PutUint64(numbers[8:], k.inode)
+	binary.BigEndian.PutUint32(numbers[16:], k.dev)
+	binary.BigEndian.PutUint32(numbers[20:], k.generation)
+	binary.BigEndian.PutUint32(numbers[24:], uint32(k.storageClass))
+	for _, part := range [][]byte{numbers[:], []byte(k.path), []byte(k.hostPath), []byte(k.fsType), []byte(k.rest)} {
+		h.Write(part) // of a hash: never an error
+	}
+	return int64(h.Sum32() >> 1)
 }
 
 // splitPath cuts behind the last slash, so that dir + name is the path again.

@@ -43,10 +43,10 @@ func (w *writer) encode(node int64, ev *spoorv1.Event, r *row) (err error) {
 	switch fact := ev.GetFact().(type) {
 	case *spoorv1.Event_ProcessStart:
 		r.n[0] = int64(fact.ProcessStart.GetCause())
-		r.rest, err = restOf(fact.ProcessStart, processStartColumns)
+		r.rest, err = restOf(fact.ProcessStart, processStartOthers)
 	case *spoorv1.Event_ProcessExit:
 		r.n[0], r.n[1] = int64(fact.ProcessExit.GetExitCode()), int64(fact.ProcessExit.GetSignal())
-		r.rest, err = restOf(fact.ProcessExit, processExitColumns)
+		r.rest, err = restOf(fact.ProcessExit, processExitOthers)
 	case *spoorv1.Event_FileWrite:
 		return w.encodeFileWrite(node, fact.FileWrite, r)
 	case *spoorv1.Event_FileChange:
@@ -60,7 +60,7 @@ func (w *writer) encode(node int64, ev *spoorv1.Event, r *row) (err error) {
 		if r.n[0], err = w.text(fact.Dns.GetName()); err != nil {
 			return err
 		}
-		r.rest, err = restOf(fact.Dns, dnsColumns)
+		r.rest, err = restOf(fact.Dns, dnsOthers)
 	case *spoorv1.Event_Share:
 		return w.encodeShare(node, fact.Share, r)
 	case *spoorv1.Event_Loss:
@@ -68,12 +68,12 @@ func (w *writer) encode(node int64, ev *spoorv1.Event, r *row) (err error) {
 		if err := w.texts(r, fact.Loss.GetSource(), fact.Loss.GetReason()); err != nil {
 			return err
 		}
-		r.rest, err = restOf(fact.Loss, lossColumns)
+		r.rest, err = restOf(fact.Loss, lossOthers)
 	case *spoorv1.Event_Coverage:
 		if err := w.texts(r, fact.Coverage.GetSensor(), fact.Coverage.GetTier(), fact.Coverage.GetReason()); err != nil {
 			return err
 		}
-		r.rest, err = restOf(fact.Coverage, coverageColumns)
+		r.rest, err = restOf(fact.Coverage, coverageOthers)
 	case nil:
 		if u := ev.ProtoReflect().GetUnknown(); len(u) > 0 {
 			r.rest = u
@@ -108,7 +108,7 @@ func (w *writer) encodeFileWrite(node int64, m *spoorv1.FileWrite, r *row) (err 
 	if r.file, err = w.file(node, m.GetFile()); err != nil {
 		return err
 	}
-	r.rest, err = restOf(m, fileWriteColumns)
+	r.rest, err = restOf(m, fileWriteOthers)
 	return err
 }
 
@@ -132,7 +132,7 @@ func (w *writer) encodeFileChange(node int64, m *spoorv1.FileChange, r *row) (er
 			return err
 		}
 	}
-	r.rest, err = restOf(m, fileChangeColumns)
+	r.rest, err = restOf(m, fileChangeOthers)
 	return err
 }
 
@@ -161,14 +161,14 @@ func (w *writer) encodeFlow(m *spoorv1.Flow, r *row) (err error) {
 	if r.other, err = w.party(peer.GetWorkload(), peer.GetExecId()); err != nil {
 		return err
 	}
-	if r.rest, err = restOf(m, flowColumns); err != nil {
+	if r.rest, err = restOf(m, flowOthers); err != nil {
 		return err
 	}
-	r.rest, err = appendRest(r.rest, local, localColumns, func(e proto.Message) proto.Message { return &spoorv1.Flow{Local: e.(*spoorv1.Endpoint)} })
+	r.rest, err = appendRest(r.rest, local, localOthers, func(e proto.Message) proto.Message { return &spoorv1.Flow{Local: e.(*spoorv1.Endpoint)} })
 	if err != nil {
 		return err
 	}
-	r.rest, err = appendRest(r.rest, peer, peerColumns, func(e proto.Message) proto.Message { return &spoorv1.Flow{Peer: e.(*spoorv1.Endpoint)} })
+	r.rest, err = appendRest(r.rest, peer, peerOthers, func(e proto.Message) proto.Message { return &spoorv1.Flow{Peer: e.(*spoorv1.Endpoint)} })
 	return err
 }
 
@@ -182,10 +182,10 @@ func (w *writer) encodeListen(m *spoorv1.Listen, r *row) (err error) {
 	if r.peer, err = w.peer(peerKey{transport: m.GetTransport(), netNS: m.GetNetNs(), local: local.GetAddress(), localPort: local.GetPort()}); err != nil {
 		return err
 	}
-	if r.rest, err = restOf(m, listenColumns); err != nil {
+	if r.rest, err = restOf(m, listenOthers); err != nil {
 		return err
 	}
-	r.rest, err = appendRest(r.rest, local, localColumns, func(e proto.Message) proto.Message { return &spoorv1.Listen{Local: e.(*spoorv1.Endpoint)} })
+	r.rest, err = appendRest(r.rest, local, localOthers, func(e proto.Message) proto.Message { return &spoorv1.Listen{Local: e.(*spoorv1.Endpoint)} })
 	return err
 }
 
@@ -199,7 +199,7 @@ func (w *writer) encodeShare(node int64, m *spoorv1.Share, r *row) (err error) {
 	if r.other, err = w.party(m.GetOther(), m.GetOtherExecId()); err != nil {
 		return err
 	}
-	r.rest, err = restOf(m, shareColumns)
+	r.rest, err = restOf(m, shareOthers)
 	return err
 }
 

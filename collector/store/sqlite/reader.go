@@ -23,6 +23,7 @@ type entityCache struct {
 	workloads *lru.Cache[int64, *spoorv1.Workload]
 	instances *lru.Cache[int64, *spoorv1.Instance]
 	processes *lru.Cache[int64, *spoorv1.Process]
+	contexts  *lru.Cache[int64, *contextEntity]
 	files     *lru.Cache[int64, *spoorv1.File]
 	peers     *lru.Cache[int64, *peerKey]
 	parties   *lru.Cache[int64, *partyEntity]
@@ -40,6 +41,7 @@ func newEntityCache(size int) *entityCache {
 		workloads: newCache[*spoorv1.Workload](size),
 		instances: newCache[*spoorv1.Instance](size),
 		processes: newCache[*spoorv1.Process](size),
+		contexts:  newCache[*contextEntity](size),
 		files:     newCache[*spoorv1.File](size),
 		peers:     newCache[*peerKey](size),
 		parties:   newCache[*partyEntity](size),
@@ -60,6 +62,7 @@ func (c *entityCache) purge() {
 	c.workloads.Purge()
 	c.instances.Purge()
 	c.processes.Purge()
+	c.contexts.Purge()
 	c.files.Purge()
 	c.peers.Purge()
 	c.parties.Purge()
@@ -143,35 +146,66 @@ func (r *reader) instance(id int64) (*spoorv1.Instance, error) {
 		})
 }
 
+// context is what processes share.
+type contextEntity struct {
+	cwd                           string
+	uid, gid, pidNS, mntNS, netNS uint32
+	capEffective                  uint64
+}
+
+// The statements below look at one table each, by its primary key. SQLite prepares a join of them anew whenever its
+// parameter changes, which costs many times the look-ups that it saves.
+
+func (r *reader) context(id int64) (*contextEntity, error) {
+	return entity(r, r.cache.contexts, "context", "SELECT cwd, uid, gid, pid_ns, mnt_ns, net_ns, cap_effective FROM context WHERE id = ?", id,
+		func(st *sqlite.Stmt) (*contextEntity, error) {
+			c := &contextEntity{
+				uid: uint32(st.ColumnInt64(1)), gid: uint32(st.ColumnInt64(2)), pidNS: uint32(st.ColumnInt64(3)),
+				mntNS: uint32(st.ColumnInt64(4)), netNS: uint32(st.ColumnInt64(5)), capEffective: uint64(st.ColumnInt64(6)),
+			}
+			var err error
+			c.cwd, err = r.text(st.ColumnInt64(0))
+			return c, err
+		})
+}
+
 func (r *reader) process(id int64) (*spoorv1.Process, error) {
 	if id == 0 {
 		return nil, nil
 	}
-	return entity(r, r.cache.processes, "process", `SELECT p.exec_id, p.parent_exec_id, p.tgid, p.parent_tgid, comm.text, exe.text,
-		p.args, p.start_time, p.rest, cwd.text, c.uid, c.gid, c.pid_ns, c.mnt_ns, c.net_ns, c.cap_effective
-		FROM process p JOIN context c ON c.id = p.context JOIN string comm ON comm.id = p.comm
-		JOIN string exe ON exe.id = p.exe JOIN string cwd ON cwd.id = c.cwd WHERE p.id = ?`, id,
+	return entity(r, r.cache.processes, "process", `SELECT exec_id, parent_exec_id, tgid, parent_tgid, args, start_time, rest, comm, exe, context
+		FROM process WHERE id = ?`, id,
 		func(st *sqlite.Stmt) (*spoorv1.Process, error) {
 			m := &spoorv1.Process{
 				ExecId: st.ColumnText(0), ParentExecId: st.ColumnText(1), Tgid: uint32(st.ColumnInt64(2)), ParentTgid: uint32(st.ColumnInt64(3)),
-				Comm: st.ColumnText(4), Exe: st.ColumnText(5), StartTime: columnTime(st, 7), Cwd: st.ColumnText(9),
-				Uid: uint32(st.ColumnInt64(10)), Gid: uint32(st.ColumnInt64(11)), PidNs: uint32(st.ColumnInt64(12)),
-				MntNs: uint32(st.ColumnInt64(13)), NetNs: uint32(st.ColumnInt64(14)), CapEffective: uint64(st.ColumnInt64(15)),
+				StartTime: columnTime(st, 5),
 			}
-			if args := st.ColumnText(6); args != "" {
+			if args := st.ColumnText(4); args != "" {
 				if err := json.Unmarshal([]byte(args), &m.Args); err != nil {
 					return nil, fmt.Errorf("args: %w", err)
 				}
 			}
-			return m, mergeRest(columnBytes(st, 8), m)
+			rest := columnBytes(st, 6)
+			var err error
+			if m.Comm, err = r.text(st.ColumnInt64(7)); err != nil {
+				return nil, err
+			}
+			if m.Exe, err = r.text(st.ColumnInt64(8)); err != nil {
+				return nil, err
+			}
+			c, err := r.context(st.ColumnInt64(9))
+			if err != nil {
+				return nil, err
+			}
+			m.Cwd, m.Uid, m.Gid, m.PidNs, m.MntNs, m.NetNs, m.CapEffective = c.cwd, c.uid, c.gid, c.pidNS, c.mntNS, c.netNS, c.capEffective
+			return m, mergeRest(rest, m)
 		})
 }
 
 // file returns a File with the flags that it had at the time of an event.
 func (r *reader) file(id, flags int64) (*spoorv1.File, error) {
-	f, err := entity(r, r.cache.files, "file", `SELECT dir.text, f.name, f.dev, f.inode, f.generation, fs.text, f.storage_class, host.text,
-		f.host_name, f.rest FROM file f JOIN string dir ON dir.id = f.dir JOIN string fs ON fs.id = f.fs_type
-		JOIN string host ON host.id = f.host_dir WHERE f.id = ?`, id,
+	f, err := entity(r, r.cache.files, "file", `SELECT dir, name, dev, inode, generation, fs_type, storage_class, host_dir, host_name, rest
+		FROM file WHERE id = ?`, id,
 		func(st *sqlite.Stmt) (*spoorv1.File, error) {
 			name := st.ColumnText(1)
 			hostName := name
@@ -179,11 +213,18 @@ func (r *reader) file(id, flags int64) (*spoorv1.File, error) {
 				hostName = st.ColumnText(8)
 			}
 			m := &spoorv1.File{
-				Path: st.ColumnText(0) + name, Dev: uint32(st.ColumnInt64(2)), Inode: uint64(st.ColumnInt64(3)),
-				Generation: uint32(st.ColumnInt64(4)), FsType: st.ColumnText(5),
-				StorageClass: spoorv1.StorageClass(st.ColumnInt64(6)), HostPath: st.ColumnText(7) + hostName,
+				Dev: uint32(st.ColumnInt64(2)), Inode: uint64(st.ColumnInt64(3)), Generation: uint32(st.ColumnInt64(4)),
+				StorageClass: spoorv1.StorageClass(st.ColumnInt64(6)),
 			}
-			return m, mergeRest(columnBytes(st, 9), m)
+			rest := columnBytes(st, 9)
+			for col, into := range map[int]*string{0: &m.Path, 5: &m.FsType, 7: &m.HostPath} {
+				var err error
+				if *into, err = r.text(st.ColumnInt64(col)); err != nil {
+					return nil, err
+				}
+			}
+			m.Path, m.HostPath = m.Path+name, m.HostPath+hostName
+			return m, mergeRest(rest, m)
 		})
 	if err != nil {
 		return nil, err
@@ -197,15 +238,20 @@ func (r *reader) file(id, flags int64) (*spoorv1.File, error) {
 }
 
 func (r *reader) peer(id int64) (*peerKey, error) {
-	return entity(r, r.cache.peers, "peer", `SELECT p.transport, p.direction, p.net_ns, p.local_port, p.peer_port, l.text, o.text, d.text
-		FROM peer p JOIN string l ON l.id = p.local_address JOIN string o ON o.id = p.peer_address JOIN string d ON d.id = p.dns_name
-		WHERE p.id = ?`, id,
+	return entity(r, r.cache.peers, "peer", `SELECT transport, direction, net_ns, local_port, peer_port, local_address, peer_address, dns_name
+		FROM peer WHERE id = ?`, id,
 		func(st *sqlite.Stmt) (*peerKey, error) {
-			return &peerKey{
+			k := &peerKey{
 				transport: spoorv1.Transport(st.ColumnInt64(0)), direction: spoorv1.Direction(st.ColumnInt64(1)),
 				netNS: uint32(st.ColumnInt64(2)), localPort: uint32(st.ColumnInt64(3)), peerPort: uint32(st.ColumnInt64(4)),
-				local: st.ColumnText(5), peer: st.ColumnText(6), dns: st.ColumnText(7),
-			}, nil
+			}
+			for col, into := range map[int]*string{5: &k.local, 6: &k.peer, 7: &k.dns} {
+				var err error
+				if *into, err = r.text(st.ColumnInt64(col)); err != nil {
+					return nil, err
+				}
+			}
+			return k, nil
 		})
 }
 

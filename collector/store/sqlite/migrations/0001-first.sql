@@ -135,9 +135,12 @@ CREATE TABLE file (
     storage_class INTEGER NOT NULL,
     host_dir      INTEGER NOT NULL,
     host_name     TEXT,
-    rest          BLOB
+    rest          BLOB,
+    digest        INTEGER NOT NULL
 );
-CREATE INDEX file_dir ON file (dir, inode);
+-- By directory for paths that begin with something; with the digest for one file. Inode numbers alone would not do:
+-- file systems give them again at once, so that one directory of temporary files has few of them.
+CREATE INDEX file_dir ON file (dir, digest);
 
 -- Both ends of a flow, or the local end of a listener, as addresses.
 CREATE TABLE peer (
