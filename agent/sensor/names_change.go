@@ -62,7 +62,7 @@ const lookAhead = 16
 // take turns the records of a batch into changes.
 func (n *Names) take(records []nameRecord) {
 	b := n.newBatch(records)
-	for i := 0; i < len(b.records); i++ { // there may come more
+	for i := 0; i < len(b.records); i++ { //nolint:intrange // there may come more
 
 		b.current = i
 		r := &b.records[i]
@@ -335,7 +335,7 @@ func (n *Names) linked(fs *fileSystem, h fileHandle) bool {
 	if err != nil {
 		return err != unix.ESTALE
 	}
-	defer unix.Close(fd) //nolint:errcheck // O_PATH: nothing is written
+	defer unix.Close(fd) // O_PATH: nothing is written
 	var st unix.Stat_t
 	return unix.Fstat(fd, &st) != nil || st.Nlink > 0
 }

@@ -286,7 +286,7 @@ func (n *Names) handleAt(dirfd int, path string) fileHandle {
 	if err != nil {
 		return fileHandle{}
 	}
-	defer unix.Close(fd) //nolint:errcheck // O_PATH: nothing is written
+	defer unix.Close(fd) // O_PATH: nothing is written
 	h, _, err := unix.NameToHandleAt(fd, "", unix.AT_EMPTY_PATH)
 	if err != nil || unix.Fstatfs(fd, &st) != nil {
 		return fileHandle{}

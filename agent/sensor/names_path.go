@@ -194,7 +194,7 @@ func (n *Names) ask(fs *fileSystem, dir fileHandle) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	defer unix.Close(fd) //nolint:errcheck // O_PATH: nothing is written
+	defer unix.Close(fd) // O_PATH: nothing is written
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil || st.Nlink == 0 {
 		return "", false // removed, and still open somewhere

@@ -46,12 +46,12 @@ func (r *Resolver) Find(dev uint32, inode uint64, generation uint32) (Found, boo
 	if err != nil {
 		return Found{}, false
 	}
-	defer unix.Close(mount) //nolint:errcheck // a directory: nothing is written
+	defer unix.Close(mount) // a directory: nothing is written
 	fd, err := unix.OpenByHandleAt(mount, handle, unix.O_PATH|unix.O_CLOEXEC)
 	if err != nil {
 		return Found{}, false
 	}
-	defer unix.Close(fd) //nolint:errcheck // O_PATH: nothing is written
+	defer unix.Close(fd) // O_PATH: nothing is written
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil || st.Ino != inode {
 		return Found{}, false

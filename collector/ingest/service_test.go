@@ -111,7 +111,7 @@ func newCentre(t *testing.T, change func(*ingest.ServiceOptions)) *centre {
 		if err := server.Shutdown(context.Background()); err != nil {
 			t.Errorf("shut down: %v", err)
 		}
-		<-served
+		_ = <-served
 		cancel()
 		if err := <-committed; err != nil {
 			t.Errorf("committer: %v", err)

@@ -80,7 +80,7 @@ func (c *client) follow(ctx context.Context, fn func(*wire.ContainerEventRespons
 	if err != nil {
 		return fmt.Errorf("follow containers: %w", err)
 	}
-	defer stream.Close()
+	defer stream.Close() //nolint:errcheck // what came is read; why it ended is asked below
 	for stream.Receive() {
 		fn(stream.Msg())
 	}
