@@ -59,8 +59,9 @@ type NamesOptions struct {
 }
 
 // Names observes directories: what is made, linked, renamed and removed, and whose attributes change. It uses fanotify(7)
-// marks on whole file systems, which cost nothing where no name changes. A goroutine of its own reads the events, since
-// they carry no time and their directories may soon be gone.
+// marks on whole file systems. A mark makes each read, write and open on its file system some 3 to 4 ns slower, whatever it
+// asks for, and each change of a name 0.4 to 1.5 microseconds. A goroutine of its own reads the events, since they carry no
+// time and their directories may soon be gone.
 //
 // The queue is the kernel's bounded one. An unlimited queue (FAN_UNLIMITED_QUEUE) would lose nothing while the agent is
 // stopped, but it is unswappable kernel memory on the agent's account: a process that makes 20,000 files a second would
@@ -75,6 +76,7 @@ type Names struct {
 	mu        sync.Mutex
 	systems   map[uint64]*fileSystem // by fsid
 	unwatched map[uint32]string
+	denied    bool
 	inside    *lru.LRU[uint32, uint32] // a process of each mount namespace
 	workDirs  map[string]fileHandle    // of overlays
 	works     map[fileHandle]bool
@@ -135,6 +137,9 @@ func (n *Names) start() error {
 	n.emptied = bootNow()
 	if err := n.look(); err != nil {
 		return err
+	}
+	if len(n.systems) == 0 && n.denied {
+		return fmt.Errorf("%w, which the agent does not have", errDenied)
 	}
 	if len(n.systems) == 0 {
 		return fmt.Errorf("no file system can be watched: %s", strings.Join(n.Unwatched(), "; "))

@@ -139,6 +139,7 @@ func (n *Names) system(dev uint32) *fileSystem {
 
 var (
 	errHidden    = errors.New("another mount covers it")
+	errDenied    = errors.New("marks on file systems take CAP_SYS_ADMIN")
 	errSameID    = errors.New("it has the id (f_fsid) of another file system: a copy?")
 	errNoID      = errors.New("the kernel gives no id of it (tmpfs before 5.13)")
 	errSubvolume = errors.New("it is a subvolume, and the top of the file system is not mounted")
@@ -160,6 +161,9 @@ func (n *Names) mark(fs *fileSystem) error {
 	}
 	err := unix.FanotifyMark(n.fd, unix.FAN_MARK_ADD|unix.FAN_MARK_FILESYSTEM, n.mask, fs.fd, "")
 	switch {
+	case errors.Is(err, unix.EPERM):
+		n.denied = true
+		return errDenied
 	case errors.Is(err, unix.ENODEV):
 		return errNoID
 	case errors.Is(err, unix.EXDEV):

@@ -47,7 +47,7 @@ func TestBurstIsSummedUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	dir := watchedDir(t)
 	tgid := do(t, "many", dir)
 	if err := w.Stop(); err != nil {
 		t.Fatal(err)

@@ -100,7 +100,7 @@ func TestNamesOnNewMounts(t *testing.T) {
 // TestNamesOnOverlay: changes are told of the upper layer, without what the overlay does for itself.
 func TestNamesOnOverlay(t *testing.T) {
 	h := &has{n: openNames(t, false)}
-	top := t.TempDir()
+	top := watchedDir(t)
 	lower, upper, work, merged := top+"/lower", top+"/upper", top+"/wo rk", top+"/merged"
 	for _, dir := range []string{lower + "/dir", upper, work} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {

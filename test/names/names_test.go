@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -58,15 +59,17 @@ func removeAll(names ...string) error {
 // operations are done in an empty directory that has, where that is told below, some files already. They end at once: who
 // did it is gone before anybody looks.
 var operations = map[string]func(dir string) error{
-	"private": private,
-	"many":    many,
-	"create":  func(dir string) error { return touch(dir + "/new") },
-	"mkdir":   func(dir string) error { return os.Mkdir(dir+"/new", 0o700) },
-	"symlink": func(dir string) error { return os.Symlink("nowhere", dir+"/new") },
-	"mknod":   func(dir string) error { return unix.Mkfifo(dir+"/new", 0o600) },
-	"link":    func(dir string) error { return os.Link(dir+"/file", dir+"/new") },
-	"rename":  func(dir string) error { return os.Rename(dir+"/file", dir+"/new") },
-	"over":    func(dir string) error { return os.Rename(dir+"/file", dir+"/other") },
+	"without CAP_SYS_ADMIN":       without(unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"),
+	"without CAP_DAC_READ_SEARCH": without(unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
+	"private":                     private,
+	"many":                        many,
+	"create":                      func(dir string) error { return touch(dir + "/new") },
+	"mkdir":                       func(dir string) error { return os.Mkdir(dir+"/new", 0o700) },
+	"symlink":                     func(dir string) error { return os.Symlink("nowhere", dir+"/new") },
+	"mknod":                       func(dir string) error { return unix.Mkfifo(dir+"/new", 0o600) },
+	"link":                        func(dir string) error { return os.Link(dir+"/file", dir+"/new") },
+	"rename":                      func(dir string) error { return os.Rename(dir+"/file", dir+"/new") },
+	"over":                        func(dir string) error { return os.Rename(dir+"/file", dir+"/other") },
 	"rename and unlink": func(dir string) error {
 		return errors.Join(os.Rename(dir+"/file", dir+"/new"), os.Remove(dir+"/other"))
 	},
@@ -241,6 +244,25 @@ func places(t *testing.T) map[string]string {
 	return list
 }
 
+// watchedDir is an empty directory on a file system that is observed on every kernel.
+func watchedDir(t *testing.T) string {
+	t.Helper()
+	for _, place := range places(t) {
+		switch st := statfs(t, place); {
+		case st.Type == unix.OVERLAYFS_SUPER_MAGIC, st.Type == unix.RAMFS_MAGIC, st.Fsid.Val == [2]int32{}:
+			continue
+		}
+		dir, err := os.MkdirTemp(place, "spoor-names-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		return dir
+	}
+	t.Fatal("there is no file system that can be watched: name a directory on one in SPOOR_TEST_DIRS")
+	return ""
+}
+
 func TestNames(t *testing.T) {
 	for name, place := range places(t) {
 		for _, old := range []bool{false, true} {
@@ -340,6 +362,41 @@ func hasTmpfile(t *testing.T, dir string) bool {
 	return unix.Close(fd) == nil
 }
 
+// TestNamesWithoutRights: the error says what is missing.
+func TestNamesWithoutRights(t *testing.T) {
+	do(t, "without CAP_SYS_ADMIN", "/")
+	do(t, "without CAP_DAC_READ_SEARCH", "/")
+}
+
+// without opens the sensor in a thread that lacks a capability, and wants it named.
+func without(capability uint, name string) func(string) error {
+	return func(string) error {
+		runtime.LockOSThread()
+		head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var data [2]unix.CapUserData
+		if err := unix.Capget(&head, &data[0]); err != nil {
+			return err
+		}
+		data[capability/32].Effective &^= 1 << (capability % 32)
+		r, err := storage.New() // while it may look
+		if err != nil {
+			return err
+		}
+		tgid, ns := r.Host()
+		if err := unix.Capset(&head, &data[0]); err != nil {
+			return err
+		}
+		n, err := sensor.OpenNames(sensor.NamesOptions{HostTgid: tgid, HostNS: ns, Mounts: mountsOf})
+		if err == nil {
+			return errors.Join(errors.New("it can be opened"), n.Close())
+		}
+		if !strings.Contains(err.Error(), name) {
+			return fmt.Errorf("it does not say that %s is missing: %w", name, err)
+		}
+		return nil
+	}
+}
+
 // How many trees one process makes and removes as fast as it can.
 const manyTrees = 500
 
@@ -349,7 +406,7 @@ func TestNamesOfTreesThatAreGone(t *testing.T) {
 	if !n.Renames() {
 		return // such a kernel does not tell which directory was removed
 	}
-	dir := t.TempDir()
+	dir := watchedDir(t)
 	tgid := do(t, "many trees", dir)
 	made, removed := 0, 0
 	for _, c := range changesOf(t, n, tgid) {
