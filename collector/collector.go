@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
-	"github.com/spoor/spoor/collector/completeness"
 	"github.com/spoor/spoor/collector/finding"
 	"github.com/spoor/spoor/collector/identity"
 	"github.com/spoor/spoor/collector/ingest"
@@ -79,12 +78,12 @@ func (c *Collector) build() error {
 	for _, r := range receivers {
 		names = append(names, r.Name())
 	}
-	teller := &completeness.Teller{Store: c.store, Connected: func(r store.Run) bool { return c.ingest.Connected(r) }}
 	findings, err := finding.New(finding.Options{
 		Store:    c.store,
 		NewJudge: func() finding.Judge { return contract.NewJudge(o.Contracts) },
+		// Not asked before Run, when there is a query service.
 		Completeness: func(ctx context.Context, from, to time.Time, node string) (*spoorv1.Completeness, error) {
-			return teller.Of(ctx, completeness.Scope{From: from, To: to, Node: node}, time.Now())
+			return c.query.Completeness(ctx, from, to, node)
 		},
 		Logger: o.Logger, Registerer: o.Registerer,
 	})
@@ -95,8 +94,15 @@ func (c *Collector) build() error {
 	if err != nil {
 		return err
 	}
+	wake := make(chan struct{}, 1)
 	c.committer, err = ingest.NewCommitter(ingest.CommitterOptions{
 		Store: c.store, Resolver: resolver, Findings: findings, Receivers: names, Logger: o.Logger, Registerer: o.Registerer,
+		Told: func() {
+			select {
+			case wake <- struct{}{}:
+			default: // it is awake
+			}
+		},
 	})
 	if err != nil {
 		return err
@@ -109,11 +115,17 @@ func (c *Collector) build() error {
 		Store: c.store, Findings: people{c.committer}, Connected: c.ingest.ConnectedNode, Notify: c.committer.Changed,
 		Version: o.Version, Logger: o.Logger, Registerer: o.Registerer,
 	})
-	if err != nil || len(receivers) == 0 {
+	if err != nil {
 		return err
 	}
+	if err := o.Registerer.Register(&storeMetrics{store: c.store, logger: o.Logger}); err != nil {
+		return err
+	}
+	if len(receivers) == 0 {
+		return nil
+	}
 	c.notifier, err = notify.New(notify.Options{
-		Outbox: c.store, Receivers: receivers, Logger: o.Logger, Registerer: o.Registerer,
+		Outbox: c.store, Receivers: receivers, Wake: wake, Logger: o.Logger, Registerer: o.Registerer,
 	})
 	return err
 }
@@ -133,35 +145,40 @@ func (c *Collector) Run(ctx context.Context) error {
 	// The order of a stop: no new messages, then the last commit, then the store. Each step has a context of its own.
 	committing, stopCommitting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopCommitting()
-	var g errgroup.Group
-	g.Go(func() error { return c.committer.Run(committing) })
-
-	serving, ctx := errgroup.WithContext(ctx)
-	serving.Go(func() error { return c.serve(ctx) })
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	var committer errgroup.Group
+	committer.Go(func() error {
+		defer stopServing() // what cannot be committed must not be taken
+		return c.committer.Run(committing)
+	})
+	rest, serving := errgroup.WithContext(serving)
+	rest.Go(func() error { return c.serve(serving) })
 	if c.notifier != nil {
-		serving.Go(func() error { return c.notifier.Run(ctx) })
+		rest.Go(func() error { return c.notifier.Run(serving) })
 	}
 	if c.o.Retention > 0 {
-		serving.Go(func() error { return c.forget(ctx) })
+		rest.Go(func() error { return c.forget(serving) })
 	}
-	err := serving.Wait()
+	err := rest.Wait()
 	stopCommitting()
-	if err = errors.Join(err, g.Wait(), c.close()); err != nil {
+	if err = errors.Join(err, committer.Wait(), c.close()); err != nil {
 		return fmt.Errorf("collector: %w", err)
 	}
 	return nil
 }
 
-// forget removes events that are older than the retention.
+// forget removes events that are older than the retention. A store that fails is no reason to stop: agents are told,
+// and so is /readyz.
 func (c *Collector) forget(ctx context.Context) error {
 	tick := time.NewTicker(forgetEvery)
 	defer tick.Stop()
 	for {
 		n, err := c.store.Forget(ctx, time.Now().Add(-c.o.Retention))
-		if err != nil {
-			return fmt.Errorf("forget old events: %w", err)
-		}
-		if n > 0 {
+		switch {
+		case err != nil:
+			c.o.Logger.Error("old events could not be forgotten", "error", err)
+		case n > 0:
 			c.o.Logger.Info("forgot old events", "events", n, "retention", c.o.Retention)
 		}
 		select {

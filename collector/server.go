@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -21,6 +22,15 @@ const (
 	idleTimeout   = 2 * time.Minute
 	// How long a stop waits for answers that are under way.
 	stopTimeout = 10 * time.Second
+	// How long a silent HTTP/2 connection is trusted, and how long a peer may take to show that it is alive, or to read
+	// what it is sent.
+	pingAfter   = 15 * time.Second
+	pingTimeout = 15 * time.Second
+	// Streams of one connection at a time: many more than a browser or an agent opens.
+	maxStreams = 250
+	// Bytes that a connection, and a stream of it, may send ahead of what is read.
+	connectionWindow = 4 << 20
+	streamWindow     = 1 << 20
 	// Bytes of the head of a request, and of a question in it.
 	maxHeader   = 64 << 10
 	maxQuestion = 1 << 20
@@ -51,6 +61,12 @@ func (c *Collector) serve(ctx context.Context) error {
 	protocols.SetUnencryptedHTTP2(true)
 	server := &http.Server{
 		Handler: c.handler(), Protocols: protocols, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		// Messages of net/http about single connections are nothing that somebody must act on.
+		ErrorLog: slog.NewLogLogger(c.o.Logger.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: connectionWindow, MaxReceiveBufferPerStream: streamWindow,
+			SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: pingTimeout,
+		},
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(c.listener) }()

@@ -19,15 +19,15 @@ func (m *metrics) init(reg prometheus.Registerer) error {
 		return errors.New("identity: Options.Registerer is nil")
 	}
 	m.flows = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "spoor_identity_flows_total",
+		Name: "spoor_collector_identity_flows_total",
 		Help: "Flows that came in, by whether the workload or process at the other end was known when they were stored.",
 	}, []string{"peer"})
 	m.late = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "spoor_identity_late_flows_total",
+		Name: "spoor_collector_identity_late_flows_total",
 		Help: "Stored flows whose other end became known later.",
 	})
 	m.forgotten = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "spoor_identity_forgotten_total",
+		Name: "spoor_collector_identity_forgotten_total",
 		Help: "Entries that gave way to newer ones: flows whose other half had not come, listeners and addresses.",
 	}, []string{"what"})
 	for _, what := range []string{"flow", "listener", "address"} {

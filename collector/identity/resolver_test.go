@@ -363,7 +363,7 @@ func TestBounds(t *testing.T) {
 	lost := map[string]float64{}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			if f.GetName() == "spoor_identity_forgotten_total" {
+			if f.GetName() == "spoor_collector_identity_forgotten_total" {
 				lost[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
 			}
 		}

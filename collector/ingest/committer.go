@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,8 +36,10 @@ type CommitterOptions struct {
 	Store    Store              // required
 	Resolver *identity.Resolver // required
 	Findings *finding.Engine    // required
-	// Receivers are the outboxes that findings go to.
+	// Receivers are the outboxes that findings go to. Told, where it is set, is called when something was put there; it
+	// must not block.
 	Receivers []string
+	Told      func()
 	// GroupEvents is how many events are gathered into one transaction when batches queue up: 4000. One batch is
 	// never split.
 	GroupEvents int
@@ -300,7 +303,18 @@ func (c *Committer) write(ctx context.Context, group []*submission, now time.Tim
 		}
 	}
 	w.Findings = c.o.Findings.Take()
-	return c.o.Store.Write(ctx, w)
+	if err := c.o.Store.Write(ctx, w); err != nil {
+		return err
+	}
+	c.tell(w.Findings)
+	return nil
+}
+
+// tell lets receivers know that something waits for them.
+func (c *Committer) tell(changes []store.FindingChange) {
+	if c.o.Told != nil && slices.ContainsFunc(changes, func(f store.FindingChange) bool { return f.Notify }) {
+		c.o.Told()
+	}
 }
 
 // answer does what a person asks for.
@@ -335,7 +349,11 @@ func (c *Committer) writeFindings(ctx context.Context, now time.Time) error {
 	if !c.o.Findings.Changed() {
 		return nil
 	}
-	err := c.o.Store.Write(ctx, &store.Write{Findings: c.o.Findings.Take(), Receivers: c.o.Receivers})
+	changes := c.o.Findings.Take()
+	err := c.o.Store.Write(ctx, &store.Write{Findings: changes, Receivers: c.o.Receivers})
 	c.outcome(err, now)
+	if err == nil {
+		c.tell(changes)
+	}
 	return err
 }

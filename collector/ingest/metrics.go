@@ -27,18 +27,18 @@ type commitMetrics struct {
 func newCommitMetrics(reg prometheus.Registerer, c *Committer) (*commitMetrics, error) {
 	m := &commitMetrics{
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "spoor_ingest_events_total", Help: "Events that became durable, by kind.",
+			Name: "spoor_collector_ingest_events_total", Help: "Events that became durable, by kind.",
 		}, []string{"kind"}),
 		batches: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "spoor_ingest_batches_total",
+			Name: "spoor_collector_ingest_batches_total",
 			Help: "Batches by what became of them: committed, duplicate (had been committed before) or failed (the store could not take them; the agent sends them again).",
 		}, []string{"result"}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "spoor_ingest_commit_seconds", Help: "How long a transaction took, with naming and judging.",
+			Name: "spoor_collector_ingest_commit_seconds", Help: "How long a transaction took, with naming and judging.",
 			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
 		}),
 		groups: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "spoor_ingest_commit_batches", Help: "How many batches and hellos went into a transaction.",
+			Name: "spoor_collector_ingest_commit_batches", Help: "How many batches and hellos went into a transaction.",
 			Buckets: []float64{1, 2, 4, 8, 16, 32, 64},
 		}),
 	}
@@ -50,10 +50,10 @@ func newCommitMetrics(reg prometheus.Registerer, c *Committer) (*commitMetrics, 
 	}
 	m.duplicates = m.batches.WithLabelValues("duplicate")
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "spoor_ingest_waiting_batches", Help: "Batches that wait for their transaction.",
+		Name: "spoor_collector_ingest_waiting_batches", Help: "Batches that wait for their transaction.",
 	}, func() float64 { return float64(len(c.in)) })
 	healthy := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "spoor_ingest_healthy", Help: "1 when the last transaction worked, 0 when events cannot be made durable.",
+		Name: "spoor_collector_ingest_healthy", Help: "1 when the last transaction worked, 0 when events cannot be made durable.",
 	}, func() float64 {
 		if m.trouble() != nil {
 			return 0

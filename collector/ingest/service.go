@@ -79,20 +79,20 @@ func NewService(o ServiceOptions) (*Service, error) {
 	s := &Service{
 		o: o, sessions: newSessions(), memory: semaphore.NewWeighted(memory),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "spoor_ingest_refused_total", Help: "Messages of agents that were refused, by what was wrong with them.",
+			Name: "spoor_collector_ingest_refused_total", Help: "Messages of agents that were refused, by what was wrong with them.",
 		}, []string{"reason"}),
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "spoor_ingest_received_bytes_total", Help: "Bytes of batches that agents sent, uncompressed.",
+			Name: "spoor_collector_ingest_received_bytes_total", Help: "Bytes of batches that agents sent, uncompressed.",
 		}),
 	}
 	for _, r := range []string{reasonHello, reasonProtocol, reasonSize, reasonIndex, reasonSequence, reasonTime, reasonFact, reasonIdentity} {
 		s.refused.WithLabelValues(r)
 	}
 	connected := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "spoor_ingest_connected_agents", Help: "Agents with a stream open.",
+		Name: "spoor_collector_ingest_connected_agents", Help: "Agents with a stream open.",
 	}, func() float64 { return float64(s.sessions.count()) })
 	superseded := prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "spoor_ingest_superseded_streams_total", Help: "Streams that were ended because the same node opened another one.",
+		Name: "spoor_collector_ingest_superseded_streams_total", Help: "Streams that were ended because the same node opened another one.",
 	}, func() float64 { return float64(s.sessions.superseded.Load()) })
 	return s, errors.Join(o.Registerer.Register(s.refused), o.Registerer.Register(s.bytes), o.Registerer.Register(connected), o.Registerer.Register(superseded))
 }

@@ -323,7 +323,7 @@ func TestRefusals(t *testing.T) {
 		}), reason: "fact", problem: "port 65536 of peer"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			before := c.counter("spoor_ingest_refused_total", r.reason)
+			before := c.counter("spoor_collector_ingest_refused_total", r.reason)
 			stored := len(c.events())
 			a := c.dial()
 			a.t = t
@@ -339,7 +339,7 @@ func TestRefusals(t *testing.T) {
 			if code != connect.CodeInvalidArgument || !strings.Contains(problem, r.problem) {
 				t.Errorf("ended with %v %q, want invalid_argument with %q", code, problem, r.problem)
 			}
-			if n := c.counter("spoor_ingest_refused_total", r.reason); n != before+1 {
+			if n := c.counter("spoor_collector_ingest_refused_total", r.reason); n != before+1 {
 				t.Errorf("%v refused for %s, want %v", n, r.reason, before+1)
 			}
 			if n := len(c.events()); n != stored {

@@ -27,6 +27,11 @@ const maxGaps = 50
 // all the time, as a rule.
 const restart = 5 * time.Second
 
+// Completeness says what could be missing from what is known of a node in an interval; an empty node means all of them.
+func (s *Service) Completeness(ctx context.Context, from, to time.Time, node string) (*spoorv1.Completeness, error) {
+	return s.completeness(ctx, scope{from: from, to: to, node: node})
+}
+
 // completeness says what could be missing from an answer. more are sentences about the answer itself.
 func (s *Service) completeness(ctx context.Context, about scope, more ...string) (*spoorv1.Completeness, error) {
 	runs, err := s.o.Store.Runs(ctx)
