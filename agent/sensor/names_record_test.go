@@ -118,8 +118,6 @@ func FuzzDecodeNames(f *testing.F) {
 			}
 			all = append(all, *r)
 		})
-		const moved = unix.FAN_MOVED_FROM | unix.FAN_MOVED_TO
-		halves, left := 0, 0
 		count := func(records []nameRecord) (moves int) {
 			for _, r := range records {
 				for _, bit := range []uint64{unix.FAN_MOVED_FROM, unix.FAN_MOVED_TO} {
@@ -130,11 +128,10 @@ func FuzzDecodeNames(f *testing.F) {
 			}
 			return moves
 		}
-		halves = count(all)
-		pairs := 0
+		halves := count(all)
 		paired := pairMoves(all)
-		left = count(paired)
-		pairs = len(paired) - len(all)
+		left := count(paired)
+		pairs := len(paired) - len(all)
 		if pairs*2+left != halves {
 			t.Errorf("%d halves of renames became %d renames and %d halves", halves, pairs, left)
 		}
@@ -191,8 +188,10 @@ func TestPairMoves(t *testing.T) {
 		"made before":      {[]nameRecord{half(unix.FAN_CREATE|from, 1, "a"), half(to, 1, "b")}, []string{"made a", "a -> b"}},
 		"chain":            {[]nameRecord{half(from, 1, "a"), half(from|to, 1, "b"), half(to, 1, "c")}, []string{"a -> b", "b -> c"}},
 		"away":             {[]nameRecord{half(from, 1, "a")}, []string{"away a"}},
-		"file and directory": {[]nameRecord{half(from, 1, "a"), half(to|unix.FAN_ONDIR, 1, "d")},
-			[]string{"away a", "arrived d"}},
+		"file and directory": {
+			[]nameRecord{half(from, 1, "a"), half(to|unix.FAN_ONDIR, 1, "d")},
+			[]string{"away a", "arrived d"},
+		},
 	} {
 		var got []string
 		for _, r := range pairMoves(tc.in) {

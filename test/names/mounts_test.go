@@ -178,7 +178,7 @@ func TestNamesInNamespace(t *testing.T) {
 		return // see TestNamesOnNewMounts
 	}
 	dir := t.TempDir()
-	cmd := exec.Command("/proc/self/exe") //nolint:gosec // this binary
+	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), envNames+"=private:"+dir)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
@@ -225,7 +225,7 @@ func private(dir string) error {
 		return err
 	}
 	input := bufio.NewReader(os.Stdin)
-	if _, err := fmt.Println("mounted"); err != nil {
+	if _, err := fmt.Fprintln(os.Stdout, "mounted"); err != nil {
 		return err
 	}
 	if _, err := input.ReadString('\n'); err != nil {
@@ -234,7 +234,7 @@ func private(dir string) error {
 	if err := errors.Join(os.Mkdir(dir+"/deep", 0o755), touch(dir+"/deep/file")); err != nil {
 		return err
 	}
-	if _, err := fmt.Println("made"); err != nil {
+	if _, err := fmt.Fprintln(os.Stdout, "made"); err != nil {
 		return err
 	}
 	_, err := io.Copy(io.Discard, input)
