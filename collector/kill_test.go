@@ -43,7 +43,7 @@ func child(dir string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	fmt.Println(c.Addr())
+	fmt.Fprintln(os.Stdout, c.Addr())
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		defer cancel()

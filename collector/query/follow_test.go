@@ -207,7 +207,7 @@ func TestFollowRefusesWhatHasAnEnd(t *testing.T) {
 
 func TestFollowUntilTheClientsTimeIsOver(t *testing.T) {
 	c := start(t, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	stream, err := c.FollowEvents(ctx, connect.NewRequest(&spoorv1.FollowEventsRequest{}))
 	if err != nil {
