@@ -309,17 +309,17 @@ func (w *writer) lookupFile(k fileKey, rest []byte) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	args := []any{dir, k.digest(), name, k.inode, k.dev, k.generation, fsType, int32(k.storageClass), hostDir, hostNameOrNull, k.node, rest}
-	id, found, err := w.find(`SELECT id FROM file WHERE dir = ? AND digest = ? AND name = ? AND inode = ? AND dev = ? AND generation = ?
+	args := []any{dir, name, k.digest(), k.inode, k.dev, k.generation, fsType, int32(k.storageClass), hostDir, hostNameOrNull, k.node, rest}
+	id, found, err := w.find(`SELECT id FROM file WHERE dir = ? AND name = ? AND digest = ? AND inode = ? AND dev = ? AND generation = ?
 		AND fs_type = ? AND storage_class = ? AND host_dir = ? AND host_name IS ? AND node = ? AND rest IS ?`, args...)
 	if err != nil || found {
 		return id, err
 	}
-	return w.insert(`INSERT INTO file (dir, digest, name, inode, dev, generation, fs_type, storage_class, host_dir, host_name, node, rest)
+	return w.insert(`INSERT INTO file (dir, name, digest, inode, dev, generation, fs_type, storage_class, host_dir, host_name, node, rest)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, args...)
 }
 
-// digest tells apart what one directory holds, nearly always, in as many bits as SQLite keeps in four bytes.
+// digest tells apart files of one path, nearly always, in as many bits as SQLite keeps in four bytes.
 func (k *fileKey) digest() int64 {
 	h := crc32.NewIEEE()
 	var numbers [32]byte

@@ -22,7 +22,7 @@ func (s *Store) Events(ctx context.Context, q store.EventQuery) (*store.EventPag
 	}
 	var page *store.EventPage
 	err := s.read(ctx, func(c *sqlite.Conn) (err error) {
-		r := &reader{conn: c, cache: s.cache}
+		r := &reader{conn: c, cache: s.cache, maxFiles: s.maxFiles}
 		page, err = r.page(ctx, &q)
 		return err
 	})

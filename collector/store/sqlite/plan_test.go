@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spoor/spoor/collector/store"
+	"github.com/spoor/spoor/collector/store/storetest"
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 )
@@ -37,26 +38,28 @@ func TestPlans(t *testing.T) {
 	}
 	byIDs := "SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"
 	for name, c := range map[string]struct {
-		q    store.EventQuery
-		want []string
+		q     store.EventQuery
+		want  []string
+		files int
 	}{
-		"nothing":  {store.EventQuery{}, []string{byIDs}},
-		"time":     {store.EventQuery{From: time.Unix(1, 0)}, []string{byIDs}},
-		"node":     {store.EventQuery{Node: "n"}, []string{byIDs}},
-		"workload": {store.EventQuery{Workload: &store.Pattern{Cluster: "*", Namespace: "*", Kind: "*", Name: "a"}}, []string{"SEARCH event USING INDEX event_instance (instance=? AND rowid>? AND rowid<?)"}},
-		"process":  {store.EventQuery{ExecID: "x"}, []string{"SEARCH event USING INDEX event_instance (instance=? AND rowid>? AND rowid<?)"}},
-		"address":  {store.EventQuery{Address: "10.0.0.1"}, []string{"SEARCH event USING INDEX event_peer (peer=? AND rowid>? AND rowid<?)"}},
+		"nothing":  {store.EventQuery{}, []string{byIDs}, 0},
+		"time":     {store.EventQuery{From: time.Unix(1, 0)}, []string{byIDs}, 0},
+		"node":     {store.EventQuery{Node: "n"}, []string{byIDs}, 0},
+		"workload": {store.EventQuery{Workload: &store.Pattern{Cluster: "*", Namespace: "*", Kind: "*", Name: "a"}}, []string{"SEARCH event USING INDEX event_instance (instance=? AND rowid>? AND rowid<?)"}, 0},
+		"process":  {store.EventQuery{ExecID: "x"}, []string{"SEARCH event USING INDEX event_instance (instance=? AND rowid>? AND rowid<?)"}, 0},
+		"address":  {store.EventQuery{Address: "10.0.0.1"}, []string{"SEARCH event USING INDEX event_peer (peer=? AND rowid>? AND rowid<?)"}, 0},
 		"path": {store.EventQuery{PathPrefix: "/tmp"}, []string{
 			"SEARCH event USING INDEX event_file (file=? AND rowid>? AND rowid<?)", "SEARCH event USING INDEX event_target (other=? AND rowid>? AND rowid<?)",
-		}},
+		}, maxFiles},
+		"wide path": {store.EventQuery{PathPrefix: "/"}, []string{byIDs}, -1},
 		"path of a workload": {store.EventQuery{PathPrefix: "/tmp", Workload: &store.Pattern{Cluster: "*", Namespace: "*", Kind: "*", Name: "a"}}, []string{
 			"SEARCH event USING INDEX event_file (file=? AND rowid>? AND rowid<?)",
-		}},
-		"rare kind":   {store.EventQuery{Kinds: []store.Kind{store.KindLoss}}, []string{"SEARCH event USING INDEX event_rare (id>? AND id<?)"}},
-		"common kind": {store.EventQuery{Kinds: []store.Kind{store.KindFlow}}, []string{byIDs}},
+		}, maxFiles},
+		"rare kind":   {store.EventQuery{Kinds: []store.Kind{store.KindLoss}}, []string{"SEARCH event USING INDEX event_rare (id>? AND id<?)"}, 0},
+		"common kind": {store.EventQuery{Kinds: []store.Kind{store.KindFlow}}, []string{byIDs}, 0},
 	} {
 		err := s.read(t.Context(), func(conn *sqlite.Conn) error {
-			r := &reader{conn: conn, cache: s.cache}
+			r := &reader{conn: conn, cache: s.cache, maxFiles: c.files}
 			sel, err := r.selection(&c.q)
 			if err != nil {
 				return err
@@ -96,4 +99,16 @@ func anyInts(args []any) []any {
 		out[i] = a
 	}
 	return out
+}
+
+// TestWidePrefixes: a prefix of many files is searched in another way, with the same answers.
+func TestWidePrefixes(t *testing.T) {
+	storetest.Run(t, func(t *testing.T, dir string) store.Store {
+		s, err := Open(Options{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.maxFiles = 1
+		return s
+	}, "Filters")
 }

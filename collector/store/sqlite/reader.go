@@ -71,8 +71,9 @@ func (c *entityCache) purge() {
 
 // reader turns rows into events on one connection.
 type reader struct {
-	conn  *sqlite.Conn
-	cache *entityCache
+	conn     *sqlite.Conn
+	cache    *entityCache
+	maxFiles int // see there; for queries of events only
 }
 
 // errMissing: an entity was forgotten while something still refers to it.

@@ -4,6 +4,7 @@ package sqlite
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spoor/spoor/collector/store"
@@ -79,7 +80,9 @@ func (r *reader) selection(q *store.EventQuery) (*selection, error) {
 	s := &selection{}
 	// The order of these is the order of preference.
 	if q.PathPrefix != "" {
-		s.paths(q.PathPrefix)
+		if err := r.paths(s, q.PathPrefix); err != nil {
+			return nil, err
+		}
 	}
 	if q.Address != "" {
 		s.add(`event.peer IN (SELECT p.id FROM string s JOIN peer p ON p.peer_address = s.id WHERE s.text = ?
@@ -112,13 +115,38 @@ func (r *reader) selection(q *store.EventQuery) (*selection, error) {
 	return s, nil
 }
 
-// paths selects files whose path begins with prefix, and renames and links to such a path. A file matches when its
-// directory begins with the prefix, or when the prefix ends within the file's name.
-func (s *selection) paths(prefix string) {
+// maxFiles is how many files are worth a look-up each. A prefix of more is so wide that going through the events and
+// asking each for its path finds enough sooner.
+const maxFiles = 20_000 // Store.maxFiles
+
+// filesBelow selects files whose path begins with a prefix: those whose directory begins with it, and those in whose
+// name it ends.
+const filesBelow = `SELECT f.id FROM string d JOIN file f ON f.dir = d.id WHERE d.text >= ? AND d.text < ?
+	UNION ALL SELECT f.id FROM string d JOIN file f ON f.dir = d.id WHERE d.text = ? AND f.name >= ? AND f.name < ?`
+
+// paths selects events of files whose path begins with prefix, and renames and links to such a path.
+func (r *reader) paths(s *selection, prefix string) error {
 	dir, name := splitPath(prefix)
-	const files = `(SELECT f.id FROM string d JOIN file f ON f.dir = d.id WHERE d.text >= ? AND d.text < ?
-		UNION ALL SELECT f.id FROM string d JOIN file f ON f.dir = d.id WHERE d.text = ? AND f.name >= ? AND f.name < ?)`
 	args := []any{prefix, prefixEnd(prefix), dir, name, prefixEnd(name)}
+	var ids []byte
+	n := 0
+	err := r.each(filesBelow+" LIMIT ?", append(args[:len(args):len(args)], r.maxFiles+1), func(st *sqlite.Stmt) error {
+		ids = strconv.AppendInt(append(ids, ','), st.ColumnInt64(0), 10)
+		n++
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if n > r.maxFiles {
+		s.add(`event.file IS NOT NULL AND EXISTS (SELECT 1 FROM file f JOIN string d ON d.id = f.dir
+			WHERE f.id IN (event.file, CASE event.kind WHEN 4 THEN event.other END)
+			AND (d.text >= ? AND d.text < ? OR d.text = ? AND f.name >= ? AND f.name < ?))`, args...)
+		s.ways = []way{{}}
+		return nil
+	}
+	const files = "(SELECT value FROM json_each(?))"
+	args = []any{"[" + strings.TrimPrefix(string(ids), ",") + "]"}
 	s.ways = []way{
 		{"event_file", []condition{{"event.file IN " + files, args}}},
 		{"event_target", []condition{
@@ -126,6 +154,7 @@ func (s *selection) paths(prefix string) {
 			{"(event.file IS NULL OR event.file NOT IN " + files + ")", args},
 		}},
 	}
+	return nil
 }
 
 // prefixEnd is above every string that begins with p in SQLite's order of bytes: no UTF-8 has the byte 0xff.

@@ -50,6 +50,8 @@ type Store struct {
 	readers *sqlitex.Pool
 	people  *sqlitex.Pool // for SQL: one statement at a time, under an authorizer
 	cache   *entityCache
+	// maxFiles is lowered by a test.
+	maxFiles int
 
 	mu sync.Mutex // serialises what changes the database
 	w  *writer
@@ -74,7 +76,7 @@ func Open(o Options) (_ *Store, err error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open sqlite store: %w", err)
 	}
-	s := &Store{path: filepath.Join(o.Dir, FileName), cache: newEntityCache(32768)}
+	s := &Store{path: filepath.Join(o.Dir, FileName), cache: newEntityCache(32768), maxFiles: maxFiles}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("open sqlite store %s: %w", s.path, err), s.release())

@@ -24,8 +24,8 @@ import (
 // closes what it opens.
 type Open func(t *testing.T, dir string) store.Store
 
-// Run checks every promise.
-func Run(t *testing.T, open Open) {
+// Run checks every promise, or only those that are named.
+func Run(t *testing.T, open Open, only ...string) {
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, Open)
@@ -49,7 +49,9 @@ func Run(t *testing.T, open Open) {
 		{"Forget", testForget},
 		{"Concurrent", testConcurrent},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
+		if len(only) == 0 || slices.Contains(only, c.name) {
+			t.Run(c.name, func(t *testing.T) { c.test(t, open) })
+		}
 	}
 }
 

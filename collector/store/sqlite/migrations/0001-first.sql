@@ -138,9 +138,9 @@ CREATE TABLE file (
     rest          BLOB,
     digest        INTEGER NOT NULL
 );
--- By directory for paths that begin with something; with the digest for one file. Inode numbers alone would not do:
--- file systems give them again at once, so that one directory of temporary files has few of them.
-CREATE INDEX file_dir ON file (dir, digest);
+-- By directory and name for paths that begin with something; with the digest for one file, since a file that is
+-- replaced by a rename has a new inode under the same name each time.
+CREATE INDEX file_path ON file (dir, name, digest);
 
 -- Both ends of a flow, or the local end of a listener, as addresses.
 CREATE TABLE peer (
