@@ -57,6 +57,8 @@ type changes struct {
 	told *lru.LRU[sensor.Inode, struct{}]
 	// Inodes whose last name is gone.
 	gone *lru.LRU[sensor.Inode, struct{}]
+	// Where files went, as paths within their file systems.
+	moved *lru.LRU[sensor.Inode, string]
 	// Inodes whose content somebody is known to have changed, and new files that may have some nobody has seen.
 	written *lru.LRU[sensor.Inode, struct{}]
 	young   []change
@@ -75,6 +77,9 @@ func openChanges(host *storage.Resolver, remembered int) (*changes, error) {
 		if *inodes, err = lru.NewLRU[sensor.Inode, struct{}](remembered, nil); err != nil {
 			return nil, fmt.Errorf("remember files: %w", err)
 		}
+	}
+	if c.moved, err = lru.NewLRU[sensor.Inode, string](remembered, nil); err != nil {
+		return nil, fmt.Errorf("remember files: %w", err)
 	}
 	c.merged, err = footprint.New[changeKey](footprint.Options[change]{
 		Size: rememberedBursts, Min: minPause, Max: maxPause,
@@ -178,6 +183,15 @@ func (c *changes) wrote(w *sensor.Write) {
 // isGone says whether an inode is known to have lost its last name.
 func (c *changes) isGone(i sensor.Inode) bool { return c != nil && c.gone.Contains(i) }
 
+// movedTo returns the latest name that a file is known to have got, within its file system; "" when there is none.
+func (c *changes) movedTo(i sensor.Inode) string {
+	if c == nil {
+		return ""
+	}
+	to, _ := c.moved.Get(i)
+	return to
+}
+
 // isTold notes that an event is about an inode.
 func (c *changes) isTold(i sensor.Inode) {
 	if c != nil && i.Number != 0 {
@@ -222,6 +236,9 @@ func (a *Agent) addChange(now time.Time, ch *change) {
 	}
 	if ch.Op == sensor.NameRemoved && ch.Last {
 		c.gone.Add(ch.Inode, struct{}{})
+	}
+	if ch.Target != "" && !ch.TargetCut && !ch.Directory && ch.Inode.Number != 0 {
+		c.moved.Add(ch.Inode, ch.Target)
 	}
 	if c.alone(now, key, ch) {
 		a.tellChange(ch)

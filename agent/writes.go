@@ -70,6 +70,12 @@ func (a *Agent) tellWrite(w *write) {
 			w.Path, w.PathCut = found.Path, false
 			place = a.storage.Locate(w.MntNS, w.Who.Tgid, w.Inode.Dev, w.Path)
 		}
+	} else if to := a.changes.movedTo(w.Inode); to != "" && !a.changes.isGone(w.Inode) {
+		w.Path, w.PathCut = to, false
+		place = a.storage.Locate(w.MntNS, w.Who.Tgid, w.Inode.Dev, w.Path)
+		if now, n, ok := a.storage.Stat(place, w.Inode.Number); ok {
+			size, links = now, n
+		}
 	} else if links == 1 && a.changes.isGone(w.Inode) {
 		links = 0
 	}

@@ -3,6 +3,7 @@
 package sensor
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -333,7 +334,7 @@ func (n *Names) linked(fs *fileSystem, h fileHandle) bool {
 	}
 	fd, err := unix.OpenByHandleAt(fs.fd, h.system(), unix.O_PATH|unix.O_CLOEXEC)
 	if err != nil {
-		return err != unix.ESTALE
+		return !errors.Is(err, unix.ESTALE)
 	}
 	defer unix.Close(fd) // O_PATH: nothing is written
 	var st unix.Stat_t
