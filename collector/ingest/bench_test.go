@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -229,6 +230,61 @@ func BenchmarkIngest(b *testing.B) {
 	b.ReportMetric(float64(events)/elapsed.Seconds(), "events/s")
 	b.ReportMetric(float64(cpu.Nanoseconds())/float64(events)/1000, "µs-cpu/event")
 	b.ReportMetric(float64(info.Size())/float64(events), "bytes/event")
+}
+
+// BenchmarkWire is BenchmarkIngest with everything: ten agents send over loopback what they have encoded, and wait for
+// the acknowledgements. The agents' work is in the figures too.
+func BenchmarkWire(b *testing.B) {
+	c := newCentre(b, nil)
+	const nodes, perBatch, rounds = 10, 500, 4
+	f := newFleet(nodes)
+	var agents [nodes]*agent
+	for n := range agents {
+		agents[n] = c.dial()
+		run := f.nodes[n].run
+		agents[n].greet(&spoorv1.Hello{Cluster: run.Cluster, Node: run.Node, Epoch: run.Epoch})
+	}
+	events := 0
+	var cpu time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		var wire [nodes][]*spoorv1.Batch
+		for range rounds {
+			for n := range nodes {
+				_, w := f.next(n, perBatch)
+				wire[n] = append(wire[n], w)
+				events += len(w.GetRecords())
+			}
+		}
+		before := used(b)
+		b.StartTimer()
+		var wg sync.WaitGroup
+		for n, a := range agents {
+			wg.Go(func() {
+				for _, w := range wire[n] {
+					if err := a.Send(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Batch{Batch: w}}); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+				last := wire[n][rounds-1].GetSequence()
+				for acknowledged := uint64(0); acknowledged < last; {
+					m, err := a.Receive()
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					acknowledged = m.GetAcknowledge().GetSequence()
+				}
+			})
+		}
+		wg.Wait()
+		cpu += used(b) - before
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(events), "events")
+	b.ReportMetric(float64(events)/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(float64(cpu.Nanoseconds())/float64(events)/1000, "µs-cpu/event")
 }
 
 // used is the time that this process has spent on processors.

@@ -46,7 +46,7 @@ func (f *flaky) Write(ctx context.Context, w *store.Write) error {
 
 // centre is an ingest service that listens, over a real store.
 type centre struct {
-	t         *testing.T
+	t         testing.TB
 	store     *flaky
 	committer *ingest.Committer
 	service   *ingest.Service
@@ -55,7 +55,7 @@ type centre struct {
 	transport *http.Transport
 }
 
-func newCentre(t *testing.T, change func(*ingest.ServiceOptions)) *centre {
+func newCentre(t testing.TB, change func(*ingest.ServiceOptions)) *centre {
 	t.Helper()
 	c := &centre{t: t, registry: prometheus.NewRegistry()}
 	log := slog.New(slog.DiscardHandler)
@@ -136,7 +136,7 @@ func (c *centre) events() []*spoorv1.Event {
 
 // agent is the other end of a stream.
 type agent struct {
-	t *testing.T
+	t testing.TB
 	*connect.BidiStreamForClient[spoorv1.ShipRequest, spoorv1.ShipResponse]
 	cancel context.CancelFunc
 }
