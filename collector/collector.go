@@ -79,7 +79,7 @@ func (c *Collector) build() error {
 		names = append(names, r.Name())
 	}
 	findings, err := finding.New(finding.Options{
-		Store:    c.store,
+		Store:    st.Reserved(), // events must not wait for answers
 		NewJudge: func() finding.Judge { return contract.NewJudge(o.Contracts) },
 		// Not asked before Run, when there is a query service.
 		Completeness: func(ctx context.Context, from, to time.Time, node string) (*spoorv1.Completeness, error) {

@@ -44,7 +44,8 @@ type Options struct {
 	Store Store // required
 	// NewJudge makes a judge that remembers nothing. Required.
 	NewJudge func() Judge
-	// Completeness says how complete the view of a node was in an interval. Required.
+	// Completeness says how complete the view of a node was in an interval. It is asked once a minute and node, for the
+	// last hour; what it cannot answer within 2 seconds is a gap. Required.
 	Completeness func(ctx context.Context, from, to time.Time, node string) (*spoorv1.Completeness, error)
 	// Replay is how far back the judge looks when it starts: 6 hours, and at most ReplayEvents: 200000.
 	Replay       time.Duration
@@ -61,8 +62,12 @@ const (
 	latestEvidence = 5
 	// cached is how many findings are kept in memory besides those that changed.
 	cached = 4096
-	// completenessAge is how old the completeness of a finding may be before it is asked for again.
-	completenessAge = time.Minute
+	// How complete the view of a node was is asked for completenessSpan, at most once in completenessAge.
+	completenessSpan    = time.Hour
+	completenessAge     = time.Minute
+	completenessTimeout = 2 * time.Second
+	// maxNodes bounds the answers that are kept.
+	maxNodes = 16384
 	// expireEvery is how often the store is asked for findings that expire.
 	expireEvery = time.Hour
 	// maxExpired bounds the findings that expire at a time.
@@ -75,10 +80,16 @@ type Engine struct {
 	judge      Judge
 	cache      *simplelru.LRU[string, *spoorv1.Finding]
 	changed    map[string]*store.FindingChange
-	order      []string // of changed
-	asked      map[string]time.Time
+	order      []string        // of changed
+	views      map[string]view // by node
 	nextExpire time.Time
 	metrics    metrics
+}
+
+// view is how complete the view of a node was when it was asked for.
+type view struct {
+	at           time.Time
+	completeness *spoorv1.Completeness
 }
 
 // New returns an engine whose judge knows nothing: call Rebuild.
@@ -104,7 +115,7 @@ func New(o Options) (*Engine, error) {
 	if o.Expire == 0 {
 		o.Expire = 30 * 24 * time.Hour
 	}
-	e := &Engine{o: o, judge: o.NewJudge(), changed: map[string]*store.FindingChange{}, asked: map[string]time.Time{}}
+	e := &Engine{o: o, judge: o.NewJudge(), changed: map[string]*store.FindingChange{}, views: map[string]view{}}
 	var err error
 	if e.cache, err = simplelru.NewLRU[string, *spoorv1.Finding](cached, nil); err != nil {
 		return nil, err
@@ -157,9 +168,7 @@ func (e *Engine) apply(ctx context.Context, verdicts []contract.Verdict, now tim
 			e.clear(f, v, now)
 			continue
 		}
-		if err := e.raise(ctx, f, v, now); err != nil {
-			return err
-		}
+		e.raise(ctx, f, v, now)
 	}
 	return nil
 }
@@ -194,11 +203,11 @@ func (e *Engine) change(f *spoorv1.Finding, notify bool) {
 
 // raise takes a verdict. One that tells nothing that the finding does not know, as a judge does that looks at old
 // events again, changes nothing.
-func (e *Engine) raise(ctx context.Context, f *spoorv1.Finding, v *contract.Verdict, now time.Time) error {
+func (e *Engine) raise(ctx context.Context, f *spoorv1.Finding, v *contract.Verdict, now time.Time) {
 	fresh := newEvidence(f, v.Evidence)
 	known := f.GetState() != spoorv1.FindingState_FINDING_STATE_UNSPECIFIED
 	if known && (len(fresh) == 0 && (len(v.Evidence) > 0 || !v.Time.After(f.GetLastSeen().AsTime()))) {
-		return nil
+		return
 	}
 	e.metrics.verdicts.WithLabelValues(v.Rule).Inc()
 	f.Rule, f.Severity, f.Workload, f.Owner = v.Rule, v.Severity, v.Workload, v.Owner
@@ -222,31 +231,32 @@ func (e *Engine) raise(ctx context.Context, f *spoorv1.Finding, v *contract.Verd
 		opened = true
 		e.setState(f, spoorv1.FindingState_FINDING_STATE_OPEN, "reopened", "", now)
 	}
-	if opened || now.Sub(e.asked[f.GetFingerprint()]) >= completenessAge {
-		if err := e.complete(ctx, f, v, now); err != nil {
-			return err
-		}
-	}
+	f.Completeness = e.completeness(ctx, v, now)
 	e.change(f, opened)
-	return nil
 }
 
-// complete asks how complete the view was of the node that the verdict is about.
-func (e *Engine) complete(ctx context.Context, f *spoorv1.Finding, v *contract.Verdict, now time.Time) error {
+// completeness says how complete the view was of the node that the verdict is about. A verdict is worth more than the
+// answer to this: it waits only so long for it.
+func (e *Engine) completeness(ctx context.Context, v *contract.Verdict, now time.Time) *spoorv1.Completeness {
 	node := ""
 	if len(v.Evidence) > 0 {
 		node = v.Evidence[0].GetNode()
 	}
-	c, err := e.o.Completeness(ctx, f.GetFirstSeen().AsTime(), now, node)
+	if known, ok := e.views[node]; ok && now.Sub(known.at) < completenessAge {
+		return known.completeness
+	}
+	ctx, cancel := context.WithTimeout(ctx, completenessTimeout)
+	defer cancel()
+	c, err := e.o.Completeness(ctx, now.Add(-completenessSpan), now, node)
 	if err != nil {
-		return fmt.Errorf("finding %s: %w", f.GetId(), err)
+		e.o.Logger.Warn("it is not known how complete the view is", "node", node, "error", err)
+		c = &spoorv1.Completeness{Gaps: []string{"it could not be found out what is missing"}}
 	}
-	f.Completeness = c
-	if len(e.asked) >= cached {
-		clear(e.asked)
+	if len(e.views) >= maxNodes {
+		clear(e.views)
 	}
-	e.asked[f.GetFingerprint()] = now
-	return nil
+	e.views[node] = view{now, c}
+	return c
 }
 
 func (e *Engine) clear(f *spoorv1.Finding, v *contract.Verdict, now time.Time) {

@@ -364,6 +364,31 @@ func TestStoreErrorsAreReturned(t *testing.T) {
 	}
 }
 
+// TestCompletenessIsNotWorthAVerdict: what cannot be found out in time is a gap, and is not asked for each event.
+func TestCompletenessIsNotWorthAVerdict(t *testing.T) {
+	l := newLab(t)
+	asked := 0
+	var err error
+	l.engine, err = finding.New(finding.Options{
+		Store: l.store, NewJudge: func() finding.Judge { return &script{} },
+		Completeness: func(_ context.Context, from, to time.Time, node string) (*spoorv1.Completeness, error) {
+			if asked++; node != "n" || !to.Equal(l.now) || to.Sub(from) != time.Hour {
+				t.Errorf("asked about node %q from %v to %v", node, from, to)
+			}
+			return nil, errors.New("the store is busy")
+		},
+		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.happen("raise x", "raise x", "raise x")
+	l.expect(isOpen, 3, 1, 2, 3)
+	if c := l.finding().GetCompleteness(); asked != 1 || c.GetComplete() || len(c.GetGaps()) != 1 {
+		t.Errorf("asked %d times, completeness %v", asked, c)
+	}
+}
+
 func TestManyFindings(t *testing.T) {
 	l := newLab(t)
 	var words []string

@@ -130,7 +130,7 @@ func (r *reader) paths(s *selection, prefix string) error {
 	args := []any{prefix, prefixEnd(prefix), dir, name, prefixEnd(name)}
 	var ids []byte
 	n := 0
-	err := r.each(filesBelow+" LIMIT ?", append(args[:len(args):len(args)], r.maxFiles+1), func(st *sqlite.Stmt) error {
+	err := r.each(filesBelow+" LIMIT ?", append(slices.Clip(args), r.maxFiles+1), func(st *sqlite.Stmt) error {
 		ids = strconv.AppendInt(append(ids, ','), st.ColumnInt64(0), 10)
 		n++
 		return nil

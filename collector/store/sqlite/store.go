@@ -48,6 +48,7 @@ type Store struct {
 	path    string
 	lock    *os.File
 	readers *sqlitex.Pool
+	ingest  *sqlitex.Pool // one connection, see Reserved
 	people  *sqlitex.Pool // for SQL: one statement at a time, under an authorizer
 	cache   *entityCache
 	// maxFiles is lowered by a test.
@@ -97,15 +98,11 @@ func Open(o Options) (_ *Store, err error) {
 	if s.w, err = openWriter(s.path, o.CacheBytes, o.Logger); err != nil {
 		return nil, err
 	}
-	s.readers, err = sqlitex.NewPool(s.path, sqlitex.PoolOptions{
-		Flags:    sqlite.OpenReadOnly,
-		PoolSize: o.Readers,
-		PrepareConn: func(c *sqlite.Conn) error {
-			return pragmas(c, "cache_size=-16384", "temp_store=memory")
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open readers: %w", err)
+	if s.readers, err = openReaders(s.path, o.Readers); err != nil {
+		return nil, err
+	}
+	if s.ingest, err = openReaders(s.path, 1); err != nil {
+		return nil, err
 	}
 	s.people, err = sqlitex.NewPool(s.path, sqlitex.PoolOptions{
 		Flags:       sqlite.OpenReadOnly,
@@ -116,6 +113,25 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, fmt.Errorf("open connection for SQL: %w", err)
 	}
 	return s, nil
+}
+
+func openReaders(path string, n int) (*sqlitex.Pool, error) {
+	p, err := sqlitex.NewPool(path, sqlitex.PoolOptions{
+		Flags:    sqlite.OpenReadOnly,
+		PoolSize: n,
+		PrepareConn: func(c *sqlite.Conn) error {
+			return pragmas(c, "cache_size=-16384", "temp_store=memory")
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open readers: %w", err)
+	}
+	return p, nil
+}
+
+// Reserved returns a reader with a connection of its own, for whoever must not wait until people have their answers.
+func (s *Store) Reserved() store.Reader {
+	return &Store{path: s.path, readers: s.ingest, cache: s.cache, maxFiles: s.maxFiles}
 }
 
 // Close implements store.Store.
@@ -130,7 +146,7 @@ func (s *Store) Close() error {
 
 func (s *Store) release() error {
 	var errs []error
-	for _, p := range []*sqlitex.Pool{s.people, s.readers} {
+	for _, p := range []*sqlitex.Pool{s.people, s.ingest, s.readers} {
 		if p != nil {
 			errs = append(errs, p.Close())
 		}
