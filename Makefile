@@ -20,7 +20,8 @@ SUDO = $(if $(filter-out 0,$(shell id -u)),sudo)
 
 # What needs the machine, as root, is below test/; all other packages are unit tests.
 UNIT = $$($(GO) list ./... | grep -v '^github.com/spoor/spoor/test\(/\|$$\)')
-FUZZTIME ?= 5s
+# Executions, not seconds: a Go fuzzer that is stopped by the clock now and then fails with "context deadline exceeded".
+FUZZTIME ?= 10000x
 KERNELS ?= 5.10 6.1 6.12
 DATA ?= build/data
 
@@ -92,7 +93,7 @@ coverage: build ## Do every act under an agent's eyes on this kernel, and write 
 	@$(GO) run ./test/coverage/table build/coverage/*.json > docs/coverage.md
 
 .PHONY: fuzz
-fuzz: ## Every fuzzer for FUZZTIME (5s)
+fuzz: ## Every fuzzer for FUZZTIME, 10,000 executions (10000x) or a time (60s)
 	@$(STAGE) fuzzers tools/fuzz $(FUZZTIME)
 
 .PHONY: image-test

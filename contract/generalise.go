@@ -21,7 +21,7 @@ func Generalise(path string) PathPattern {
 	if !absolute {
 		b.WriteString("/**")
 	}
-	wildcards := 2 // one for the beginning, one for an end that is cut off
+	wildcards := 4 // the two stars of a beginning that is unknown, and of an end that is cut off
 	for part := range strings.SplitSeq(rest, "/") {
 		if part == "" || part == "." || part == ".." {
 			// The kernel does not write such paths; somebody else may.

@@ -246,6 +246,9 @@ func (c *Committer) commit(ctx context.Context, group []*submission) {
 		}
 		return
 	}
+	if slices.ContainsFunc(group, func(s *submission) bool { return s.batch != nil && !s.duplicate }) {
+		c.watch.tell()
+	}
 	for _, s := range group {
 		run := s.run()
 		if s.batch != nil {
@@ -254,7 +257,6 @@ func (c *Committer) commit(ctx context.Context, group []*submission) {
 		s.acknowledged = c.acknowledged[run]
 		s.done <- nil
 	}
-	c.watch.tell()
 }
 
 func (s *submission) run() store.Run {
