@@ -28,6 +28,7 @@ type entityCache struct {
 	peers     *lru.Cache[int64, *peerKey]
 	parties   *lru.Cache[int64, *partyEntity]
 	runs      *lru.Cache[int64, *store.Run]
+	nodes     *lru.Cache[int64, string]
 }
 
 type partyEntity struct {
@@ -46,6 +47,7 @@ func newEntityCache(size int) *entityCache {
 		peers:     newCache[*peerKey](size),
 		parties:   newCache[*partyEntity](size),
 		runs:      newCache[*store.Run](size),
+		nodes:     newCache[string](size),
 	}
 }
 
@@ -67,6 +69,7 @@ func (c *entityCache) purge() {
 	c.peers.Purge()
 	c.parties.Purge()
 	c.runs.Purge()
+	c.nodes.Purge()
 }
 
 // reader turns rows into events on one connection.
@@ -268,6 +271,12 @@ func (r *reader) party(id int64) (*partyEntity, error) {
 		return &partyEntity{}, nil // nobody knows any more
 	}
 	return p, err
+}
+
+func (r *reader) nodeName(id int64) (string, error) {
+	return entity(r, r.cache.nodes, "node", "SELECT name FROM node WHERE id = ?", id, func(st *sqlite.Stmt) (string, error) {
+		return st.ColumnText(0), nil
+	})
 }
 
 func (r *reader) run(id int64) (*store.Run, error) {

@@ -70,12 +70,11 @@ type treeReader struct {
 // node reads the latest version of a process, with its exit from whichever version has it; nil when unknown.
 func (t *treeReader) node(execID string, depth int32) (*spoorv1.TreeNode, error) {
 	t.seen[execID] = true
-	var process, instance int64
+	var process, instance, node int64
 	n := &spoorv1.TreeNode{Depth: depth}
-	err := t.each(`SELECT p.id, coalesce(p.instance, 0), n.name, p.exit_time, p.exit_code, p.exit_signal FROM process p JOIN node n ON n.id = p.node
-		WHERE p.exec_id = ? ORDER BY p.id`,
+	err := t.each("SELECT id, coalesce(instance, 0), node, exit_time, exit_code, exit_signal FROM process WHERE exec_id = ? ORDER BY id",
 		[]any{execID}, func(st *sqlite.Stmt) error {
-			process, instance, n.Node = st.ColumnInt64(0), st.ColumnInt64(1), st.ColumnText(2)
+			process, instance, node = st.ColumnInt64(0), st.ColumnInt64(1), st.ColumnInt64(2)
 			if !st.ColumnIsNull(3) {
 				n.ExitTime = columnTime(st, 3)
 				n.Exit = &spoorv1.ProcessExit{ExitCode: uint32(st.ColumnInt64(4)), Signal: uint32(st.ColumnInt64(5))}
@@ -89,6 +88,9 @@ func (t *treeReader) node(execID string, depth int32) (*spoorv1.TreeNode, error)
 		return nil, err
 	}
 	if n.Instance, err = t.instance(instance); err != nil {
+		return nil, err
+	}
+	if n.Node, err = t.nodeName(node); err != nil {
 		return nil, err
 	}
 	return n, nil
