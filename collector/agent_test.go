@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -74,7 +75,14 @@ func (a *agent) ship(ctx context.Context, url string, more func() *spoorv1.Batch
 				continue
 			}
 			b.Sent = timestamppb.Now()
-			if err := stream.Send(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Batch{Batch: proto.CloneOf(b)}}); err != nil {
+			err := stream.Send(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Batch{Batch: proto.CloneOf(b)}})
+			for errors.Is(err, io.EOF) {
+				// The other side ended the stream; why is behind what it still had to say.
+				if _, failed := stream.Receive(); failed != nil {
+					err = failed
+				}
+			}
+			if err != nil {
 				return fmt.Errorf("batch %d: %w", b.GetSequence(), err)
 			}
 			sent = b.GetSequence()
