@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -43,7 +44,7 @@ type Agent struct {
 	o       Options
 	clock   *kernel.Clock
 	process *sensor.Process
-	file    *sensor.File
+	file    *sensor.File // this and those below are nil when they are left out, too
 	socket  *sensor.Socket
 	udp     *sensor.UDP // nil where there is no cgroup v2 hierarchy
 	shares  *shares     // nil where the kernel cannot iterate mappings
@@ -142,17 +143,10 @@ func (a *Agent) open() error {
 	if err := a.changes.begin(); err != nil {
 		return err
 	}
-	if a.file, err = sensor.OpenFile(sensor.FileOptions{Facts: a.o.FileFacts, NameRing: a.o.NameRingBytes}); err != nil {
-		return err
-	}
-	if a.socket, err = sensor.OpenSocket(a.o.FlowFacts); err != nil {
-		return err
-	}
-	if err := a.socket.Adopt(); err != nil {
-		return err
-	}
-	if err := a.openUDP(); err != nil {
-		return err
+	for _, open := range []func() error{a.openFile, a.openSocket, a.openUDP} {
+		if err := open(); err != nil {
+			return err
+		}
 	}
 	a.openMemory()
 	a.coverage = append(a.coverage, names)
@@ -163,16 +157,56 @@ func (a *Agent) open() error {
 	return nil
 }
 
+// without tells whether a sensor is left out because somebody wanted it so, which its coverage then says.
+func (a *Agent) without(c *spoorv1.Coverage) bool {
+	if !slices.Contains(a.o.Without, c.GetSensor()) {
+		return false
+	}
+	c.Tier, c.Reason = "off", "it was switched off"
+	return true
+}
+
+func (a *Agent) openFile() error {
+	c := fileCoverage()
+	a.coverage = append(a.coverage, processCoverage(), c)
+	if a.without(c) {
+		return nil
+	}
+	var err error
+	a.file, err = sensor.OpenFile(sensor.FileOptions{Facts: a.o.FileFacts, NameRing: a.o.NameRingBytes})
+	return err
+}
+
+func (a *Agent) openSocket() error {
+	c := &spoorv1.Coverage{Sensor: "socket"}
+	a.coverage = append(a.coverage, c)
+	if a.without(c) {
+		return nil
+	}
+	var err error
+	if a.socket, err = sensor.OpenSocket(a.o.FlowFacts); err != nil {
+		return err
+	}
+	c.Tier, c.Reason = "base", socketReason(a.socket.Walks())
+	return a.socket.Adopt()
+}
+
 // openUDP does without the sensor where the kernel has no place for it, and says so.
 func (a *Agent) openUDP() error {
+	udp := &spoorv1.Coverage{Sensor: "udp", Tier: "base", Reason: "sees peers of datagrams, not their bytes; of a connected socket " +
+		"only that it got an answer, or was asked for its peer"}
+	a.coverage = append(a.coverage, udp)
+	if a.without(udp) {
+		return nil
+	}
+	if a.socket == nil {
+		udp.Tier, udp.Reason = "off", "UDP is not seen: it needs the sensor socket"
+		return nil
+	}
 	root, err := kernel.CgroupMount()
 	if err != nil {
 		return err
 	}
-	a.coverage = baseCoverage(a.socket.Walks())
-	udp := &spoorv1.Coverage{Sensor: "udp", Tier: "base", Reason: "sees peers of datagrams, not their bytes; of a connected socket " +
-		"only that it got an answer, or was asked for its peer"}
-	a.coverage = append(a.coverage, udp)
 	if root == "" {
 		udp.Tier, udp.Reason = "off", "no cgroup v2 hierarchy is mounted: UDP is not seen"
 		return nil
@@ -188,6 +222,9 @@ func (a *Agent) openMemory() {
 	c := &spoorv1.Coverage{Sensor: "memory", Tier: "base", Reason: "sees memory that instances share while both have it mapped, every " +
 		a.o.MemoryInterval.String()}
 	a.coverage = append(a.coverage, c)
+	if a.without(c) {
+		return
+	}
 	var err error
 	if a.shares, err = openShares(); err != nil {
 		c.Tier, c.Reason = "off", "shared memory is not seen (it takes a kernel since 5.13): "+err.Error()
@@ -293,6 +330,9 @@ func (a *Agent) lookAtSockets() error {
 			return err
 		}
 	}
+	if a.socket == nil {
+		return nil
+	}
 	return a.socket.CountBytes()
 }
 
@@ -303,13 +343,17 @@ func (a *Agent) turn(now time.Time) error {
 			return err
 		}
 	}
-	files, err := a.file.Exchange()
-	if err != nil {
-		return err
+	var files, sockets bool
+	var err error
+	if a.file != nil {
+		if files, err = a.file.Exchange(); err != nil {
+			return err
+		}
 	}
-	sockets, err := a.socket.Exchange()
-	if err != nil {
-		return err
+	if a.socket != nil {
+		if sockets, err = a.socket.Exchange(); err != nil {
+			return err
+		}
 	}
 	if err := a.changes.fetch(); err != nil {
 		return err

@@ -116,8 +116,7 @@ func mountsOf(tgid uint32) ([]sensor.Mount, error) {
 // openChanges does without the sensor where the kernel or the agent's rights do not allow it, and says so.
 func (a *Agent) openChanges() *spoorv1.Coverage {
 	c := &spoorv1.Coverage{Sensor: "names", Tier: "off"}
-	if a.o.WithoutNames {
-		c.Reason = "renames, links and removals are not seen: it was switched off"
+	if a.without(c) {
 		return c
 	}
 	var err error

@@ -15,7 +15,13 @@ type lossKey struct{ source, reason string }
 func (a *Agent) allLosses() (map[lossKey]uint64, error) {
 	all := map[lossKey]uint64{}
 	sources := map[string]func() ([]sensor.Loss, error){
-		"process": a.process.Losses, "file": a.file.Losses, "socket": a.socket.Losses,
+		"process": a.process.Losses,
+	}
+	if a.file != nil {
+		sources["file"] = a.file.Losses
+	}
+	if a.socket != nil {
+		sources["socket"] = a.socket.Losses
 	}
 	if a.udp != nil {
 		sources["udp"] = a.udp.Losses

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +22,10 @@ const (
 	// TierBase takes tp_btf programs and iterators only, whatever the kernel allows.
 	TierBase = "base"
 )
+
+// Optional returns the names of the sensors that Options.Without can leave out: all but that of processes, without which
+// nothing else has an owner.
+func Optional() []string { return []string{"file", "socket", "udp", "names", "memory"} }
 
 // Options of an Agent. The zero value of a field takes the default that stands beside it.
 type Options struct {
@@ -36,8 +42,8 @@ type Options struct {
 	// A kubeconfig file for the API server that knows this node's pods; "" takes the service account of the pod that the
 	// agent runs in, if it does.
 	Kubeconfig string
-	// Do not observe what happens to names: every read and write of a file costs some 3 ns less then.
-	WithoutNames bool
+	// Names of sensors to do without, of Optional. What they would have seen is missing, which their coverage says.
+	Without []string
 	// How often facts are read from the kernel: 500 ms, at least 10 ms.
 	Interval time.Duration
 	// How often the shared memory of all processes is looked at: 30 s.
@@ -109,6 +115,11 @@ func (o Options) validate() error {
 	}
 	if o.Tier != TierAuto && o.Tier != TierBase {
 		bad("Tier", "%q is neither %q nor %q", o.Tier, TierAuto, TierBase)
+	}
+	for _, name := range o.Without {
+		if !slices.Contains(Optional(), name) {
+			bad("Without", "%q is none of %s", name, strings.Join(Optional(), ", "))
+		}
 	}
 	if o.Interval < 10*time.Millisecond {
 		bad("Interval", "%s is shorter than 10ms", o.Interval)
