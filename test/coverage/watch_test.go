@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/spoor/spoor/agent"
+	"github.com/spoor/spoor/agent/watch"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
-	"github.com/spoor/spoor/test/watch"
 )
 
 // watched runs an agent while do does something, and returns all that it told. told returns what it has told so far.

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/spoor/spoor/agent"
+	"github.com/spoor/spoor/agent/watch"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
-	"github.com/spoor/spoor/test/watch"
 )
 
 // How many files one process makes and removes as fast as it can.

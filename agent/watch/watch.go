@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package watch runs an agent inside a test or a benchmark and hands on every event that it tells, over the real wire. What
-// is looked at is the kernel side and the agent; the collector has tests of its own.
+// Package watch runs an agent and hands on every event that it tells, over the real wire: for the self-test, and for tests
+// and benchmarks. What is looked at is the kernel side and the agent; a collector is not part of it.
 package watch
 
 import (
