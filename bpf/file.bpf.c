@@ -15,6 +15,7 @@
 #include "spoor.h"
 #include "compat.h"
 #include "path.h"
+#include "turn.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -315,6 +316,8 @@ int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 		r->size = inode->i_size;
 		return 0;
 	}
+	if (!my_turn())
+		return 0;
 
 	if ((inode->i_mode & S_IFMT) != S_IFREG || inode->i_sb->s_flags & SB_KERNMOUNT)
 		return 0;

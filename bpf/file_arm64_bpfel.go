@@ -84,7 +84,9 @@ const (
 	FileMapNameScratch    = "name_scratch"
 	FileMapRecent         = "recent"
 	FileProgFileDirty     = "file_dirty"
+	FileVarGeneration     = "generation"
 	FileVarTouched        = "touched"
+	FileVarTurns          = "turns"
 	FileVarUnusedFileFact = "unused_file_fact"
 	FileVarUnusedFileKey  = "unused_file_key"
 	FileVarV1Hierarchy    = "v1_hierarchy"
@@ -152,7 +154,9 @@ type FileMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FileVariableSpecs struct {
+	Generation     *ebpf.VariableSpec `ebpf:"generation"`
 	Touched        *ebpf.VariableSpec `ebpf:"touched"`
+	Turns          *ebpf.VariableSpec `ebpf:"turns"`
 	UnusedFileFact *ebpf.VariableSpec `ebpf:"unused_file_fact"`
 	UnusedFileKey  *ebpf.VariableSpec `ebpf:"unused_file_key"`
 	V1Hierarchy    *ebpf.VariableSpec `ebpf:"v1_hierarchy"`
@@ -201,7 +205,9 @@ func (m *FileMaps) Close() error {
 //
 // It can be passed to LoadFileObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FileVariables struct {
+	Generation     *ebpf.Variable `ebpf:"generation"`
 	Touched        *ebpf.Variable `ebpf:"touched"`
+	Turns          *ebpf.Variable `ebpf:"turns"`
 	UnusedFileFact *ebpf.Variable `ebpf:"unused_file_fact"`
 	UnusedFileKey  *ebpf.Variable `ebpf:"unused_file_key"`
 	V1Hierarchy    *ebpf.Variable `ebpf:"v1_hierarchy"`

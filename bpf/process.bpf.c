@@ -16,6 +16,7 @@
  */
 #include "spoor.h"
 #include "path.h"
+#include "turn.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -150,7 +151,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 {
 	struct process_record r;
 
-	if (child->pid != child->tgid)
+	if (child->pid != child->tgid || !my_turn())
 		return 0;
 	fill(&r, child, PROCESS_FORK);
 	who_is(parent, &r.parent);
@@ -167,7 +168,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	unsigned long start;
 	__u32 used, args;
 
-	if (!s) /* cannot be: an array of one */
+	if (!s || !my_turn()) /* no scratch cannot be: an array of one */
 		return 0;
 	fill(&s->record, task, PROCESS_EXEC);
 
@@ -212,7 +213,7 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	struct process_record r;
 
 	/* do_exit() counts a thread out before the tracepoint: the last one of the group sees zero. */
-	if (BPF_CORE_READ(task, signal, live.counter) != 0)
+	if (BPF_CORE_READ(task, signal, live.counter) != 0 || !my_turn())
 		return 0;
 	fill(&r, task, PROCESS_EXIT);
 	/* The code that wait(2) reports: the group's, if exit_group(2) or a fatal signal set one. */
@@ -242,7 +243,7 @@ int BPF_PROG(process_cgroup_mkdir, struct cgroup *cgrp, const char *path)
 	struct cgroup_scratch *s = bpf_map_lookup_elem(&cgroup_scratch, &zero);
 	long n;
 
-	if (!s) /* cannot be: an array of one */
+	if (!s || !my_turn()) /* no scratch cannot be: an array of one */
 		return 0;
 	s->record.time = bpf_ktime_get_boot_ns();
 	s->record.type = PROCESS_CGROUP;

@@ -81,6 +81,8 @@ const (
 	ProcessProgProcessExit        = "process_exit"
 	ProcessProgProcessFork        = "process_fork"
 	ProcessProgProcessFound       = "process_found"
+	ProcessVarGeneration          = "generation"
+	ProcessVarTurns               = "turns"
 	ProcessVarV1Hierarchy         = "v1_hierarchy"
 	ProcessVarV1Subsys            = "v1_subsys"
 )
@@ -148,6 +150,8 @@ type ProcessMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProcessVariableSpecs struct {
+	Generation  *ebpf.VariableSpec `ebpf:"generation"`
+	Turns       *ebpf.VariableSpec `ebpf:"turns"`
 	V1Hierarchy *ebpf.VariableSpec `ebpf:"v1_hierarchy"`
 	V1Subsys    *ebpf.VariableSpec `ebpf:"v1_subsys"`
 }
@@ -191,6 +195,8 @@ func (m *ProcessMaps) Close() error {
 //
 // It can be passed to LoadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProcessVariables struct {
+	Generation  *ebpf.Variable `ebpf:"generation"`
+	Turns       *ebpf.Variable `ebpf:"turns"`
 	V1Hierarchy *ebpf.Variable `ebpf:"v1_hierarchy"`
 	V1Subsys    *ebpf.Variable `ebpf:"v1_subsys"`
 }

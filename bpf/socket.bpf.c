@@ -14,6 +14,7 @@
  */
 #include "compat.h"
 #include "flow.h"
+#include "turn.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -208,7 +209,7 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int new)
 	struct owner *owner, copy;
 
 	/* An MPTCP socket goes through the same states as its TCP subflow, which carries the addresses and the bytes. */
-	if (sk->sk_protocol != IPPROTO_TCP)
+	if (sk->sk_protocol != IPPROTO_TCP || !my_turn())
 		return 0;
 	if (new == TCP_LISTEN)
 		begin(sk, FLOW_LISTEN);

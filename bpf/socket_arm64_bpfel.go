@@ -75,7 +75,9 @@ const (
 	SocketProgSocketBytes   = "socket_bytes"
 	SocketProgSocketState   = "socket_state"
 	SocketVarAdopting       = "adopting"
+	SocketVarGeneration     = "generation"
 	SocketVarTouched        = "touched"
+	SocketVarTurns          = "turns"
 	SocketVarUnusedFlowFact = "unused_flow_fact"
 	SocketVarUnusedFlowKey  = "unused_flow_key"
 	SocketVarV1Hierarchy    = "v1_hierarchy"
@@ -145,7 +147,9 @@ type SocketMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type SocketVariableSpecs struct {
 	Adopting       *ebpf.VariableSpec `ebpf:"adopting"`
+	Generation     *ebpf.VariableSpec `ebpf:"generation"`
 	Touched        *ebpf.VariableSpec `ebpf:"touched"`
+	Turns          *ebpf.VariableSpec `ebpf:"turns"`
 	UnusedFlowFact *ebpf.VariableSpec `ebpf:"unused_flow_fact"`
 	UnusedFlowKey  *ebpf.VariableSpec `ebpf:"unused_flow_key"`
 	V1Hierarchy    *ebpf.VariableSpec `ebpf:"v1_hierarchy"`
@@ -194,7 +198,9 @@ func (m *SocketMaps) Close() error {
 // It can be passed to LoadSocketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SocketVariables struct {
 	Adopting       *ebpf.Variable `ebpf:"adopting"`
+	Generation     *ebpf.Variable `ebpf:"generation"`
 	Touched        *ebpf.Variable `ebpf:"touched"`
+	Turns          *ebpf.Variable `ebpf:"turns"`
 	UnusedFlowFact *ebpf.Variable `ebpf:"unused_flow_fact"`
 	UnusedFlowKey  *ebpf.Variable `ebpf:"unused_flow_key"`
 	V1Hierarchy    *ebpf.Variable `ebpf:"v1_hierarchy"`
