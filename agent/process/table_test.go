@@ -170,9 +170,21 @@ func TestTextsOfAFoundProcess(t *testing.T) {
 		}
 		_ = cmd.Wait() // killed
 	})
+	// Start returns when the child has its new memory, which is before its arguments are in it.
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(line) > 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("sleep never got its arguments")
+		}
+	}
 	tab, _ := newTable(t, 0)
 	w := sensor.Who{Tgid: uint32(cmd.Process.Pid), StartBoottime: 1}
-	// The child may not have executed yet when Start returns on old kernels; here it has (vfork semantics).
 	tab.Apply(&sensor.ProcessEvent{Cause: sensor.Found, Who: w})
 	p := tab.Get(w, 0).Proto
 	if !slices.Equal(p.GetArgs(), []string{"sleep", "60"}) || !p.GetPreexisting() {
