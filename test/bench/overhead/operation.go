@@ -42,7 +42,7 @@ func operations(p places) (list []*operation, err error) {
 		}
 	}()
 	for _, prepare := range []func(places) (*operation, error){
-		overwrite, appendTo, pread, getppid, openClose, connect, execute,
+		overwrite, appendTo, pread, getppid, openClose, connect, connectReset, execute,
 	} {
 		op, err := prepare(p)
 		if err != nil {
@@ -152,9 +152,15 @@ func openClose(p places) (*operation, error) {
 	}, close: func() error { return unix.Munmap(name) }}, nil
 }
 
-// connect calls a listening socket of its own over the loopback device. The server closes first and the client without
-// lingering: otherwise each connection would keep a port in TIME_WAIT, and after a second there would be none left.
-func connect(places) (*operation, error) {
+// connect calls a listening socket of its own over the loopback device. The server closes first, so that what stays in
+// TIME_WAIT is the server's, which the next call from the same port takes over.
+func connect(places) (*operation, error) { return connection("connect+accept+close", false) }
+
+// connectReset leaves out the orderly end: the client closes without lingering. It is the shortest life of a connection,
+// and thus the one that an observer makes the longest.
+func connectReset(places) (*operation, error) { return connection("connect+accept+reset", true) }
+
+func connection(what string, reset bool) (*operation, error) {
 	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
@@ -181,13 +187,15 @@ func connect(places) (*operation, error) {
 	if err != nil {
 		return fail("mmap", err)
 	}
-	return &operation{name: "connect+accept+close", do: func() error {
+	return &operation{name: what, do: func() error {
 		client, err := call(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0, 0)
 		if err != nil {
 			return os.NewSyscallError("socket", err)
 		}
-		if _, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, client, unix.SOL_SOCKET, unix.SO_LINGER, address(linger), 8, 0); errno != 0 {
-			return os.NewSyscallError("setsockopt", errno)
+		if reset {
+			if _, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, client, unix.SOL_SOCKET, unix.SO_LINGER, address(linger), 8, 0); errno != 0 {
+				return os.NewSyscallError("setsockopt", errno)
+			}
 		}
 		if _, err := call(unix.SYS_CONNECT, client, address(name), unix.SizeofSockaddrInet4, 0); err != nil {
 			return os.NewSyscallError("connect", err)
