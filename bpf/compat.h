@@ -38,7 +38,7 @@ static __always_inline void current_who(struct who *who, __u64 *cgroup_id)
 		who->start_boottime = task->group_leader->start_boottime;
 		who->tgid = task->tgid;
 		who->exec_count = task->self_exec_id;
-		*cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+		*cgroup_id = v1_hierarchy ? cgroup_of(task) : task->cgroups->dfl_cgrp->kn->id;
 	} else {
 		struct task_struct *task = (void *)bpf_get_current_task();
 

@@ -70,7 +70,10 @@ struct {
 const struct flow_key *unused_flow_key __attribute__((unused));
 const struct flow_fact *unused_flow_fact __attribute__((unused));
 
-/* How many facts were touched since the agent started: lets it leave idle maps alone. */
+/*
+ * When a fact was last touched, ns since boot: lets the agent leave idle maps alone. A plain store, since any other value
+ * than the one that the agent read says all there is to say, and CPUs need not take turns for it.
+ */
 volatile __u64 touched;
 
 /* This end of a connection. */
@@ -98,7 +101,7 @@ static __always_inline void map_v4(__u8 *to, __be32 v4)
 /* False when the map of facts is full. */
 static __noinline bool flow_record(struct flow_key *key, struct end *end, struct change *c)
 {
-	struct flow_fact *fact, fresh = {};
+	struct flow_fact *fact;
 	__u64 now = bpf_ktime_get_boot_ns();
 	__u32 zero = 0, hash, slot;
 	void *map = bpf_map_lookup_elem(&facts, &zero);
@@ -107,6 +110,8 @@ static __noinline bool flow_record(struct flow_key *key, struct end *end, struct
 		return true;
 	fact = bpf_map_lookup_elem(map, key);
 	if (!fact) {
+		struct flow_fact fresh = {};
+
 		fresh.first = now;
 		fresh.cgroup_id = end->cgroup_id;
 		__builtin_memset(fresh.sample, 0xff, sizeof(fresh.sample));
@@ -137,7 +142,7 @@ static __noinline bool flow_record(struct flow_key *key, struct end *end, struct
 		if (hash < fact->sample[slot])
 			fact->sample[slot] = hash;
 	}
-	__sync_fetch_and_add(&touched, 1);
+	touched = now;
 	return true;
 }
 

@@ -187,13 +187,16 @@ static __always_inline void end_of(struct sock *sk, struct owner *owner)
 /* What went over the connection since it was last asked. */
 static __always_inline void count_bytes(struct sock *sk, struct owner *owner, struct change *c)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	__u64 sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
-	__u64 received = BPF_CORE_READ(tp, bytes_received);
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	__u64 sent, received;
+
+	if (!tp) /* cannot be: it is TCP */
+		return;
+	sent = tp->bytes_sent - tp->bytes_retrans;
+	received = tp->bytes_received;
 
 	/* The peer's FIN takes one number of the sequence, and is counted there; tcp_fin() leaves SOCK_DONE behind. */
-	if (received &&
-	    BPF_CORE_READ(sk, __sk_common.skc_flags) & 1UL << bpf_core_enum_value(enum sock_flags, SOCK_DONE))
+	if (received && sk->__sk_common.skc_flags & 1UL << bpf_core_enum_value(enum sock_flags, SOCK_DONE))
 		received--;
 	/* Between two reads of a live connection a retransmission may be counted first in one, then in the other. */
 	c->sent = sent > owner->sent ? sent - owner->sent : 0;
@@ -203,23 +206,24 @@ static __always_inline void count_bytes(struct sock *sk, struct owner *owner, st
 }
 
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(socket_state, struct sock *sk, int old, int new)
+int BPF_PROG(socket_state, struct sock *sk, int old, int state)
 {
 	struct change c = {};
 	struct owner *owner, copy;
 
+	if (state != TCP_ESTABLISHED && state != TCP_CLOSE && state != TCP_SYN_SENT && state != TCP_LISTEN)
+		return 0;
 	/* An MPTCP socket goes through the same states as its TCP subflow, which carries the addresses and the bytes. */
 	if (sk->sk_protocol != IPPROTO_TCP || !my_turn())
 		return 0;
-	if (new == TCP_LISTEN)
-		begin(sk, FLOW_LISTEN);
-	else if (new == TCP_SYN_SENT)
+	if (state == TCP_SYN_SENT) { /* counted when it is known how it went */
 		begin(sk, FLOW_OUTBOUND);
-	else if (new != TCP_ESTABLISHED &&new != TCP_CLOSE)
 		return 0;
-
+	}
+	if (state == TCP_LISTEN)
+		begin(sk, FLOW_LISTEN);
 	owner = owner_of(sk);
-	if (!owner && new == TCP_ESTABLISHED) {
+	if (!owner && state == TCP_ESTABLISHED) {
 		struct listening l;
 
 		listening_on(sk, sk->__sk_common.skc_num, &l);
@@ -235,7 +239,7 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int new)
 			count_loss(&losses, SOCKET_UNKNOWN_OWNER);
 		return 0;
 	}
-	if (new == TCP_ESTABLISHED) {
+	if (state == TCP_ESTABLISHED) {
 		if (owner->role == FLOW_OUTBOUND) {
 			owner->client = sk->__sk_common.skc_num;
 		} else { /* inherited */
@@ -244,9 +248,7 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int new)
 		}
 	}
 	copy = *owner;
-	switch (new) {
-	case TCP_SYN_SENT: /* counted when it is known how it went */
-		return 0;
+	switch (state) {
 	case TCP_LISTEN:
 	case TCP_ESTABLISHED:
 		c.opened = 1;
@@ -267,7 +269,7 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int new)
 		}
 		count_bytes(sk, owner, &c);
 	}
-	if (new == TCP_CLOSE)
+	if (state == TCP_CLOSE)
 		end_of(sk, &copy);
 	return record(sk, &copy, &c);
 }
