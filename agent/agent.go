@@ -22,6 +22,7 @@ import (
 	"github.com/spoor/spoor/agent/kernel"
 	"github.com/spoor/spoor/agent/process"
 	"github.com/spoor/spoor/agent/sensor"
+	"github.com/spoor/spoor/agent/sensor/pin"
 	"github.com/spoor/spoor/agent/ship"
 	"github.com/spoor/spoor/agent/storage"
 	"github.com/spoor/spoor/agent/workload"
@@ -46,9 +47,10 @@ type Agent struct {
 	process *sensor.Process
 	file    *sensor.File // this and those below are nil when they are left out, too
 	socket  *sensor.Socket
-	udp     *sensor.UDP // nil where there is no cgroup v2 hierarchy
-	shares  *shares     // nil where the kernel cannot iterate mappings
-	changes *changes    // nil where the kernel or the agent's rights do not allow to see names
+	udp     *sensor.UDP    // nil where there is no cgroup v2 hierarchy
+	shares  *shares        // nil where the kernel cannot iterate mappings
+	pins    *pin.Directory // nil where nothing is kept for the next agent
+	changes *changes       // nil where the kernel or the agent's rights do not allow to see names
 
 	table     *process.Table
 	workloads *workload.Resolver
@@ -134,10 +136,14 @@ func (a *Agent) open() error {
 	var err error
 	// Before the processes: each of those that run already shows its mounts.
 	names := a.openChanges()
-	if a.process, err = sensor.OpenProcess(a.o.ProcessRingBytes); err != nil {
+	if err := a.openPins(); err != nil {
 		return err
 	}
-	if err := a.process.Found(a.table.Apply); err != nil {
+	a.tellGap()
+	if a.process, err = sensor.OpenProcess(a.o.ProcessRingBytes, a.pins); err != nil {
+		return err
+	}
+	if err := a.meet(); err != nil {
 		return err
 	}
 	if err := a.changes.begin(); err != nil {
@@ -149,6 +155,9 @@ func (a *Agent) open() error {
 		}
 	}
 	a.openMemory()
+	if err := a.pins.Sweep(); err != nil {
+		return err
+	}
 	a.coverage = append(a.coverage, names)
 	for _, c := range a.coverage {
 		a.o.Logger.Info("sensor attached", "sensor", c.GetSensor(), "tier", c.GetTier(), "reason", c.GetReason())
@@ -173,7 +182,7 @@ func (a *Agent) openFile() error {
 		return nil
 	}
 	var err error
-	a.file, err = sensor.OpenFile(sensor.FileOptions{Facts: a.o.FileFacts, NameRing: a.o.NameRingBytes})
+	a.file, err = sensor.OpenFile(sensor.FileOptions{Facts: a.o.FileFacts, NameRing: a.o.NameRingBytes, Pins: a.pins})
 	return err
 }
 
@@ -184,7 +193,7 @@ func (a *Agent) openSocket() error {
 		return nil
 	}
 	var err error
-	if a.socket, err = sensor.OpenSocket(a.o.FlowFacts); err != nil {
+	if a.socket, err = sensor.OpenSocket(a.o.FlowFacts, a.pins); err != nil {
 		return err
 	}
 	c.Tier, c.Reason = "base", socketReason(a.socket.Walks())
@@ -211,7 +220,7 @@ func (a *Agent) openUDP() error {
 		udp.Tier, udp.Reason = "off", "no cgroup v2 hierarchy is mounted: UDP is not seen"
 		return nil
 	}
-	if a.udp, err = sensor.OpenUDP(a.socket, root); err != nil {
+	if a.udp, err = sensor.OpenUDP(a.socket, root, a.pins); err != nil {
 		udp.Tier, udp.Reason = "off", "UDP is not seen: "+err.Error()
 	}
 	return nil
@@ -376,7 +385,7 @@ func (a *Agent) turn(now time.Time) error {
 	a.tell(now, false)
 	a.table.Tick(uint64(now.Sub(a.clock.Time(0)))) //nolint:gosec // after boot
 	a.settle(now)
-	return nil
+	return a.present(now)
 }
 
 // finish reads the sensors for the last time, detaches them and tells everything.
@@ -386,7 +395,11 @@ func (a *Agent) finish() error {
 	a.tellChanges(now, true)
 	a.tell(now, true)
 	a.settleAll()
-	errs = append(errs, a.reportLosses(now), a.close())
+	errs = append(errs, a.reportLosses(now))
+	if a.o.Unpin {
+		errs = append(errs, a.pins.Remove())
+	}
+	errs = append(errs, a.close())
 	a.queue.Flush()
 	return errors.Join(errs...)
 }
@@ -411,6 +424,7 @@ func (a *Agent) close() error {
 	if a.process != nil {
 		errs = append(errs, a.process.Close())
 	}
+	errs = append(errs, a.pins.Close())
 	return errors.Join(errs...)
 }
 

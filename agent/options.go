@@ -44,6 +44,11 @@ type Options struct {
 	Kubeconfig string
 	// Names of sensors to do without, of Optional. What they would have seen is missing, which their coverage says.
 	Without []string
+	// Where programs and facts stay in the kernel when the agent ends, for the next to take over: a folder of a BPF file
+	// system, PinAuto or PinOff; "" is PinOff. One agent at a time can have a folder.
+	Pin string
+	// Leave nothing there when the agent is stopped, and only when it dies.
+	Unpin bool
 	// How often facts are read from the kernel: 500 ms, at least 10 ms.
 	Interval time.Duration
 	// How often the shared memory of all processes is looked at: 30 s.

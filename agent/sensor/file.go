@@ -6,14 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 	lru "github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/spoor/spoor/agent/sensor/pin"
 	"github.com/spoor/spoor/bpf"
 )
 
@@ -64,12 +62,17 @@ const rememberedNames = 32768
 type File struct {
 	objects bpf.FileObjects
 	links   []link.Link
+	set     *pin.Set
+	losses  *losses
 	facts   *facts[bpf.FileFileKey, bpf.FileFileFact]
-	reader  *ringbuf.Reader
-	record  ringbuf.Record
+	ring    *ring
 	names   *lru.LRU[Inode, fileName]
 	window  uint32
 	touched uint64
+	// Up to where the ring has names of nothing but the facts that are read next. Those behind are the next agent's, too.
+	named uint64
+	// The interval that is read next is an earlier agent's.
+	inherited bool
 }
 
 type fileName struct {
@@ -83,6 +86,8 @@ type FileOptions struct {
 	Facts uint32
 	// Bytes of the ring of names, a power of two.
 	NameRing uint32
+	// Where maps and links are kept for the next agent, and taken over from an earlier one; nil keeps nothing.
+	Pins *pin.Directory
 }
 
 // OpenFile loads and attaches the sensor.
@@ -101,18 +106,32 @@ func OpenFile(o FileOptions) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("file sensor: %w", err)
 	}
-	f := &File{names: names}
-	if err := spec.LoadAndAssign(&f.objects, nil); err != nil {
-		return nil, explain("file", err)
+	set, err := o.Pins.NewSet("file", spec, map[string][]string{bpf.FileMapNameRing: {"file_name"}})
+	if err != nil {
+		return nil, err
 	}
-	f.facts, err = newFacts[bpf.FileFileKey, bpf.FileFileFact](f.objects.Facts, spec.Maps[bpf.FileMapFacts], o.Facts)
+	f := &File{names: names, set: set}
+	if err := load(set, spec, &f.objects); err != nil {
+		return nil, errors.Join(explain("file", err), set.Close())
+	}
+	if f.losses, err = newLosses(set, f.objects.Losses, fileLosses); err != nil {
+		return nil, errors.Join(fmt.Errorf("file sensor: %w", err), f.Close())
+	}
+	if err := f.objects.Window.Get(&f.window); err != nil {
+		return nil, errors.Join(fmt.Errorf("file sensor: %w", err), f.Close())
+	}
+	f.facts, err = newFacts[bpf.FileFileKey, bpf.FileFileFact](set, f.objects.Facts, spec.Maps[bpf.FileMapFacts], o.Facts)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("file sensor: %w", err), f.Close())
 	}
-	if f.reader, err = ringbuf.NewReader(f.objects.NameRing); err != nil {
+	if f.ring, err = openRing(f.objects.NameRing); err != nil {
 		return nil, errors.Join(fmt.Errorf("file sensor: %w", err), f.Close())
 	}
-	if f.links, err = attach(f.objects.FileDirty); err != nil {
+	f.named = f.ring.read
+	if f.links, err = attach(set, f.objects.FileDirty); err != nil {
+		return nil, errors.Join(fmt.Errorf("file sensor: %w", err), f.Close())
+	}
+	if err := f.inherit(); err != nil {
 		return nil, errors.Join(fmt.Errorf("file sensor: %w", err), f.Close())
 	}
 	return f, nil
@@ -125,13 +144,21 @@ func (f *File) Exchange() (bool, error) {
 	if err := f.objects.Touched.Get(&touched); err != nil {
 		return false, fmt.Errorf("file sensor: %w", err)
 	}
-	if touched == f.touched {
+	if touched == f.touched && f.facts.settled {
 		return false, nil
 	}
 	f.touched = touched
-	if err := f.facts.exchange(); err != nil {
+	// Before the exchange: what is named later may be of a fact in the map that is put in now.
+	named := f.ring.produced()
+	inherited, err := f.facts.exchange()
+	if err != nil {
 		return false, fmt.Errorf("file sensor: %w", err)
 	}
+	f.inherited = inherited
+	if inherited {
+		return true, nil
+	}
+	f.named = named
 	// After the exchange: a CPU that remembers the old number then writes its next change into the new map.
 	f.window++
 	if err := f.objects.Window.Set(f.window); err != nil {
@@ -151,7 +178,7 @@ func (f *File) Read(fn func(*Write)) error {
 		return err
 	}
 	var w Write
-	return f.facts.drain(func(k *bpf.FileFileKey, v *bpf.FileFileFact) {
+	err = f.facts.drain(func(k *bpf.FileFileKey, v *bpf.FileFileFact) {
 		w = Write{
 			Who:   Who{StartBoottime: k.Who.StartBoottime, Tgid: k.Who.Tgid, ExecCount: k.Who.ExecCount},
 			Inode: Inode{Number: k.Inode, Dev: k.Dev, Generation: k.Generation},
@@ -167,6 +194,11 @@ func (f *File) Read(fn func(*Write)) error {
 		}
 		fn(&w)
 	})
+	if err != nil {
+		return err
+	}
+	f.ring.release(f.named)
+	return nil
 }
 
 type recentKey struct {
@@ -185,8 +217,10 @@ func (f *File) readSizes() (map[recentKey]uint64, error) {
 		}
 		for _, r := range perCPU {
 			k := recentKey{r.Number, r.Tgid}
+			// Of an earlier agent's interval it is not known whether its end was told to the kernel side.
+			current := r.Window == f.window-1 || f.inherited && r.Window == f.window
 			// A file that was changed on two CPUs has the size of the later jiffy.
-			if r.Window == f.window-1 && r.Jiffy >= jiffies[k] {
+			if current && r.Jiffy >= jiffies[k] {
 				jiffies[k], sizes[k] = r.Jiffy, r.Size
 			}
 		}
@@ -195,21 +229,38 @@ func (f *File) readSizes() (map[recentKey]uint64, error) {
 }
 
 func (f *File) readNames() error {
-	f.reader.SetDeadline(time.Unix(0, 0))
 	for {
-		err := f.reader.ReadInto(&f.record)
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
+		record, ok := f.ring.next()
+		if !ok {
 			return nil
-		case err != nil:
-			return fmt.Errorf("read file names: %w", err)
 		}
-		inode, name, err := decodeName(f.record.RawSample)
-		if err != nil {
+		if err := f.addName(record); err != nil {
 			return err
 		}
-		f.names.Add(inode, name)
 	}
+}
+
+func (f *File) addName(record []byte) error {
+	inode, name, err := decodeName(record)
+	if err != nil {
+		return err
+	}
+	f.names.Add(inode, name)
+	return nil
+}
+
+// inherit takes what earlier agents left in maps that no program fills any more: the names first, since facts are read later.
+func (f *File) inherit() error {
+	retired := f.set.Retired()
+	rest := retired[:0]
+	for _, r := range retired {
+		if r.Name != bpf.FileMapNameRing || !r.Known {
+			rest = append(rest, r)
+		} else if err := readRetired(r, f.addName); err != nil {
+			return err
+		}
+	}
+	return f.facts.inherit(rest, f.losses)
 }
 
 // decodeName decodes one record of name_ring. It trusts no length in it.
@@ -230,17 +281,17 @@ func decodeName(b []byte) (Inode, fileName, error) {
 	return inode, fileName{path: joinComponents(text[textHead : textHead+int(r.Bytes)]), cut: r.Flags&fileCut != 0}, nil
 }
 
-// Losses returns what was lost since the sensor was opened.
-func (f *File) Losses() ([]Loss, error) { return readLosses(f.objects.Losses, fileLosses) }
+// Losses returns what was lost since the sensor was opened, or since the previous agent last looked.
+func (f *File) Losses() ([]Loss, error) { return f.losses.since() }
 
 // Programs returns what is loaded, for measuring.
 func (f *File) Programs() []*ebpf.Program { return []*ebpf.Program{f.objects.FileDirty} }
 
-// Close detaches and unloads.
+// Close releases the sensor; what is not pinned is detached and unloaded.
 func (f *File) Close() error {
-	errs := []error{closeLinks(f.links)}
-	if f.reader != nil {
-		errs = append(errs, f.reader.Close())
+	errs := []error{closeLinks(f.links), f.losses.close(), f.set.Close()}
+	if f.ring != nil {
+		errs = append(errs, f.ring.close())
 	}
 	if f.facts != nil {
 		errs = append(errs, f.facts.close())

@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
+	"github.com/spoor/spoor/agent/sensor/pin"
 	"github.com/spoor/spoor/bpf"
 )
 
@@ -62,13 +63,16 @@ var processLosses = []lossReason{{name: "ring_full"}, {name: "ring_full_cgroup"}
 // Process observes forks, execs and exits.
 type Process struct {
 	objects bpf.ProcessObjects
+	set     *pin.Set
+	losses  *losses
 	links   []link.Link
 	reader  *ringbuf.Reader
 	record  ringbuf.Record
 }
 
-// OpenProcess loads and attaches the sensor. ringBytes is the size of its ring, a power of two; 0 takes the default.
-func OpenProcess(ringBytes uint32) (*Process, error) {
+// OpenProcess loads and attaches the sensor. ringBytes is the size of its ring, a power of two; 0 takes the default. What is
+// kept in pins, which may be nil, is taken over, and stays for the next agent.
+func OpenProcess(ringBytes uint32, pins *pin.Directory) (*Process, error) {
 	spec, err := bpf.LoadProcess()
 	if err != nil {
 		return nil, fmt.Errorf("process sensor: %w", err)
@@ -79,18 +83,50 @@ func OpenProcess(ringBytes uint32) (*Process, error) {
 	if ringBytes != 0 {
 		spec.Maps[bpf.ProcessMapProcessRing].MaxEntries = ringBytes
 	}
-	p := &Process{}
-	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
-		return nil, explain("process", err)
+	set, err := pins.NewSet("process", spec, map[string][]string{bpf.ProcessMapProcessRing: {"process_record", "cgroup_record"}})
+	if err != nil {
+		return nil, err
+	}
+	p := &Process{set: set}
+	if err := load(set, spec, &p.objects); err != nil {
+		return nil, errors.Join(explain("process", err), set.Close())
+	}
+	if p.losses, err = newLosses(set, p.objects.Losses, processLosses); err != nil {
+		return nil, errors.Join(fmt.Errorf("process sensor: %w", err), p.Close())
 	}
 	if p.reader, err = ringbuf.NewReader(p.objects.ProcessRing); err != nil {
 		return nil, errors.Join(fmt.Errorf("process sensor: %w", err), p.Close())
 	}
 	o := &p.objects
-	if p.links, err = attach(o.ProcessFork, o.ProcessExec, o.ProcessExit, o.ProcessCgroupMkdir); err != nil {
+	if p.links, err = attach(set, o.ProcessFork, o.ProcessExec, o.ProcessExit, o.ProcessCgroupMkdir); err != nil {
 		return nil, errors.Join(fmt.Errorf("process sensor: %w", err), p.Close())
 	}
 	return p, nil
+}
+
+// Inherited calls fn for each event in a ring of another size that an earlier agent left. Once, before the first Read.
+func (p *Process) Inherited(fn func(*ProcessEvent)) error {
+	for _, r := range p.set.Retired() {
+		var err error
+		switch {
+		case r.Name != bpf.ProcessMapProcessRing:
+			err = r.Drop()
+		case !r.Known:
+			err = p.losses.countRing(r)
+		default:
+			err = readRetired(r, func(b []byte) error {
+				ev, err := decodeProcess(b)
+				if err == nil {
+					fn(&ev)
+				}
+				return err
+			})
+		}
+		if err != nil {
+			return fmt.Errorf("process sensor: %w", err)
+		}
+	}
+	return nil
 }
 
 // Read calls fn for each event until deadline; it returns earlier only on an error. Events that are there already are read
@@ -132,8 +168,8 @@ func (p *Process) Found(fn func(*ProcessEvent)) error {
 	})
 }
 
-// Losses returns what was lost since the sensor was opened.
-func (p *Process) Losses() ([]Loss, error) { return readLosses(p.objects.Losses, processLosses) }
+// Losses returns what was lost since the sensor was opened, or since the previous agent last looked.
+func (p *Process) Losses() ([]Loss, error) { return p.losses.since() }
 
 // Programs returns what is loaded, for measuring.
 func (p *Process) Programs() []*ebpf.Program {
@@ -141,9 +177,9 @@ func (p *Process) Programs() []*ebpf.Program {
 	return []*ebpf.Program{o.ProcessFork, o.ProcessExec, o.ProcessExit, o.ProcessCgroupMkdir}
 }
 
-// Close detaches and unloads.
+// Close releases the sensor; what is not pinned is detached and unloaded.
 func (p *Process) Close() error {
-	errs := []error{closeLinks(p.links)}
+	errs := []error{closeLinks(p.links), p.losses.close(), p.set.Close()}
 	if p.reader != nil {
 		errs = append(errs, p.reader.Close())
 	}

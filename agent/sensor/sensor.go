@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
+	"github.com/spoor/spoor/agent/sensor/pin"
 	"github.com/spoor/spoor/bpf"
 )
 
@@ -41,30 +42,14 @@ type Loss struct {
 	Benign bool
 }
 
-// readLosses sums the per-CPU counters of a sensor; reasons[i] names counter i.
-func readLosses(m *ebpf.Map, reasons []lossReason) ([]Loss, error) {
-	out := make([]Loss, 0, len(reasons))
-	for i, r := range reasons {
-		var perCPU []uint64
-		if err := m.Lookup(uint32(i), &perCPU); err != nil {
-			return nil, fmt.Errorf("read loss counter %s: %w", r.name, err)
-		}
-		l := Loss{Reason: r.name, Benign: r.benign}
-		for _, n := range perCPU {
-			l.Count += n
-		}
-		out = append(out, l)
-	}
-	return out, nil
+// load loads the programs of spec on the maps of set.
+func load(set *pin.Set, spec *ebpf.CollectionSpec, objects any) error {
+	return spec.LoadAndAssign(objects, &ebpf.CollectionOptions{MapReplacements: set.Maps()})
 }
 
-type lossReason struct {
-	name   string
-	benign bool
-}
-
-// attach links each program to what its section names. On an error the earlier ones are detached again.
-func attach(programs ...*ebpf.Program) ([]link.Link, error) {
+// attach links each program to what its section names, and makes them those of set that count. On an error the earlier ones
+// are detached again, unless they were pinned: the next agent finds those.
+func attach(set *pin.Set, programs ...*ebpf.Program) ([]link.Link, error) {
 	var links []link.Link
 	for _, p := range programs {
 		l, err := link.AttachTracing(link.TracingOptions{Program: p})
@@ -72,6 +57,16 @@ func attach(programs ...*ebpf.Program) ([]link.Link, error) {
 			return nil, errors.Join(fmt.Errorf("attach %s: %w", p, err), closeLinks(links))
 		}
 		links = append(links, l)
+		info, err := p.Info()
+		if err == nil {
+			err = set.Keep(info.Name, l)
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("keep the link of %s: %w", p, err), closeLinks(links))
+		}
+	}
+	if err := set.Begin(); err != nil {
+		return nil, errors.Join(err, closeLinks(links))
 	}
 	return links, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
+	"github.com/spoor/spoor/agent/sensor/pin"
 	"github.com/spoor/spoor/bpf"
 )
 
@@ -59,6 +60,8 @@ type Socket struct {
 	// Loaded on kernels that have socket storage for tracing programs (5.11); nil on others.
 	walks   *bpf.SocketPrograms
 	links   []link.Link
+	set     *pin.Set
+	losses  *losses
 	facts   *facts[bpf.SocketFlowKey, bpf.SocketFlowFact]
 	touched uint64
 	// The counter of the UDP sensor, which fills the same facts; nil without one.
@@ -72,8 +75,9 @@ type socketObjects struct {
 	State *ebpf.Program `ebpf:"socket_state"`
 }
 
-// OpenSocket loads and attaches the sensor. entries bounds the facts between two readings; 0 takes the default.
-func OpenSocket(entries uint32) (*Socket, error) {
+// OpenSocket loads and attaches the sensor. entries bounds the facts between two readings; 0 takes the default. What is kept
+// in pins, which may be nil, is taken over, and stays for the next agent.
+func OpenSocket(entries uint32, pins *pin.Directory) (*Socket, error) {
 	spec, err := bpf.LoadSocket()
 	if err != nil {
 		return nil, fmt.Errorf("socket sensor: %w", err)
@@ -81,36 +85,56 @@ func OpenSocket(entries uint32) (*Socket, error) {
 	if err := tellV1(spec); err != nil {
 		return nil, fmt.Errorf("socket sensor: %w", err)
 	}
-	s := &Socket{}
 	storage, err := hasHelper("sock_from_file")
 	if err != nil {
 		return nil, fmt.Errorf("socket sensor: %w", err)
 	}
+	set, err := pins.NewSet("socket", spec, nil)
+	if err != nil {
+		return nil, err
+	}
+	s := &Socket{set: set}
 	if storage {
 		var all bpf.SocketObjects
-		if err := spec.LoadAndAssign(&all, nil); err != nil {
-			return nil, explain("socket", err)
+		if err := load(set, spec, &all); err != nil {
+			return nil, errors.Join(explain("socket", err), set.Close())
 		}
 		s.objects = socketObjects{all.SocketMaps, all.SocketVariables, all.SocketState}
 		s.walks = &all.SocketPrograms
-	} else if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
-		return nil, explain("socket", err)
+	} else if err := load(set, spec, &s.objects); err != nil {
+		return nil, errors.Join(explain("socket", err), set.Close())
 	}
-	s.facts, err = newFacts[bpf.SocketFlowKey, bpf.SocketFlowFact](s.objects.Facts, spec.Maps[bpf.SocketMapFacts], entries)
+	if s.losses, err = newLosses(set, s.objects.Losses, socketLosses); err != nil {
+		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
+	}
+	s.facts, err = newFacts[bpf.SocketFlowKey, bpf.SocketFlowFact](set, s.objects.Facts, spec.Maps[bpf.SocketMapFacts], entries)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
 	}
-	if s.links, err = attach(s.objects.State); err != nil {
+	if s.links, err = attach(set, s.objects.State); err != nil {
+		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
+	}
+	if err := s.facts.inherit(set.Retired(), s.losses); err != nil {
 		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
 	}
 	return s, nil
 }
 
 // Adopt gives every TCP socket that is older than the sensor to the first process that has it open. The next Read tells
-// of them: of listeners as opened, of connections with nothing opened or closed.
+// of them: of listeners as opened, of connections with nothing opened or closed. Nothing is to be done where an earlier
+// agent did, and its programs have watched since.
 func (s *Socket) Adopt() error {
 	if s.walks == nil {
 		return nil
+	}
+	if s.set.Adopted(bpf.SocketMapOwners) {
+		var last uint32
+		if err := s.objects.Adopting.Get(&last); err != nil {
+			return fmt.Errorf("adopt sockets: %w", err)
+		}
+		if last == adopted {
+			return nil
+		}
 	}
 	// A connection is an accepted one when something listens on its port: listeners first.
 	for _, walk := range []uint32{1, 2} {
@@ -121,8 +145,14 @@ func (s *Socket) Adopt() error {
 			return fmt.Errorf("adopt sockets: %w", err)
 		}
 	}
+	if err := s.objects.Adopting.Set(uint32(adopted)); err != nil {
+		return fmt.Errorf("adopt sockets: %w", err)
+	}
 	return nil
 }
+
+// adopted follows the numbers of the two walks: both were made.
+const adopted = 3
 
 // CountBytes adds what went over the connections that live on to their facts.
 func (s *Socket) CountBytes() error {
@@ -148,11 +178,11 @@ func (s *Socket) Exchange() (bool, error) {
 		}
 		touched += n
 	}
-	if touched == s.touched {
+	if touched == s.touched && s.facts.settled {
 		return false, nil
 	}
 	s.touched = touched
-	if err := s.facts.exchange(); err != nil {
+	if _, err := s.facts.exchange(); err != nil {
 		return false, fmt.Errorf("socket sensor: %w", err)
 	}
 	return true, nil
@@ -182,15 +212,15 @@ func clientPorts(sample []uint32) []uint16 {
 	return ports
 }
 
-// Losses returns what was lost since the sensor was opened.
-func (s *Socket) Losses() ([]Loss, error) { return readLosses(s.objects.Losses, socketLosses) }
+// Losses returns what was lost since the sensor was opened, or since the previous agent last looked.
+func (s *Socket) Losses() ([]Loss, error) { return s.losses.since() }
 
 // Programs returns what is loaded, for measuring.
 func (s *Socket) Programs() []*ebpf.Program { return []*ebpf.Program{s.objects.State} }
 
-// Close detaches and unloads.
+// Close releases the sensor; what is not pinned is detached and unloaded.
 func (s *Socket) Close() error {
-	errs := []error{closeLinks(s.links)}
+	errs := []error{closeLinks(s.links), s.losses.close(), s.set.Close()}
 	if s.facts != nil {
 		errs = append(errs, s.facts.close())
 	}

@@ -5,10 +5,12 @@ package sensor
 import (
 	"errors"
 	"fmt"
+	gomaps "maps"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
+	"github.com/spoor/spoor/agent/sensor/pin"
 	"github.com/spoor/spoor/bpf"
 )
 
@@ -17,13 +19,18 @@ var udpLosses = []lossReason{{name: "map_full"}, {name: "storage_memory"}}
 // UDP observes who talks to whom by datagrams. Its facts are read through the Socket that it was opened with.
 type UDP struct {
 	objects bpf.UdpObjects
+	set     *pin.Set
+	losses  *losses
 	links   []link.Link
 	// Value of the kernel side's counter at the last full sweep.
 	connects uint64
 }
 
 // OpenUDP loads the sensor and attaches it to the cgroup v2 directory root, for all processes below.
-func OpenUDP(socket *Socket, root string) (*UDP, error) {
+//
+// What is kept in pins, which may be nil, is taken over, and stays for the next agent. While two agents' programs are attached
+// both may run for a datagram: the socket's storage, which they share, ends the second there.
+func OpenUDP(socket *Socket, root string, pins *pin.Directory) (*UDP, error) {
 	spec, err := bpf.LoadUdp()
 	if err != nil {
 		return nil, fmt.Errorf("udp sensor: %w", err)
@@ -31,12 +38,19 @@ func OpenUDP(socket *Socket, root string) (*UDP, error) {
 	if err := tellV1(spec); err != nil {
 		return nil, fmt.Errorf("udp sensor: %w", err)
 	}
-	u := &UDP{}
-	err = spec.LoadAndAssign(&u.objects, &ebpf.CollectionOptions{
-		MapReplacements: map[string]*ebpf.Map{bpf.UdpMapFacts: socket.objects.Facts},
-	})
+	set, err := pins.NewSet("udp", spec, nil, bpf.UdpMapFacts)
 	if err != nil {
-		return nil, explain("udp", err)
+		return nil, err
+	}
+	u := &UDP{set: set}
+	maps := map[string]*ebpf.Map{bpf.UdpMapFacts: socket.objects.Facts}
+	gomaps.Copy(maps, set.Maps())
+	err = spec.LoadAndAssign(&u.objects, &ebpf.CollectionOptions{MapReplacements: maps})
+	if err != nil {
+		return nil, errors.Join(explain("udp", err), set.Close())
+	}
+	if u.losses, err = newLosses(set, u.objects.Losses, udpLosses); err != nil {
+		return nil, errors.Join(fmt.Errorf("udp sensor: %w", err), u.Close())
 	}
 	o := &u.objects
 	for _, p := range []struct {
@@ -55,6 +69,17 @@ func OpenUDP(socket *Socket, root string) (*UDP, error) {
 			return nil, errors.Join(fmt.Errorf("attach %s to cgroup %s: %w", p.hook, root, err), u.Close())
 		}
 		u.links = append(u.links, l)
+		if err := set.Keep(p.hook.String(), l); err != nil {
+			return nil, errors.Join(err, u.Close())
+		}
+	}
+	if err := set.Begin(); err != nil {
+		return nil, errors.Join(err, u.Close())
+	}
+	for _, r := range set.Retired() {
+		if err := r.Drop(); err != nil {
+			return nil, errors.Join(fmt.Errorf("udp sensor: %w", err), u.Close())
+		}
 	}
 	socket.datagrams = o.Touched
 	return u, nil
@@ -77,8 +102,10 @@ func (u *UDP) Answered(all bool) error {
 	return nil
 }
 
-// Losses returns what was lost since the sensor was opened.
-func (u *UDP) Losses() ([]Loss, error) { return readLosses(u.objects.Losses, udpLosses) }
+// Losses returns what was lost since the sensor was opened, or since the previous agent last looked.
+func (u *UDP) Losses() ([]Loss, error) { return u.losses.since() }
 
-// Close detaches and unloads.
-func (u *UDP) Close() error { return errors.Join(closeLinks(u.links), u.objects.Close()) }
+// Close releases the sensor; what is not pinned is detached and unloaded.
+func (u *UDP) Close() error {
+	return errors.Join(closeLinks(u.links), u.losses.close(), u.set.Close(), u.objects.Close())
+}

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
@@ -16,7 +17,16 @@ import (
 type grammar struct {
 	Config  cli.ConfigFile `help:"YAML file with values for flags; read besides /etc/spoor/spoor.yaml." placeholder:"FILE"`
 	Version showVersion    `env:"-" help:"Say which version this is."`
+	Unpin   bool           `env:"-" help:"Take out of the kernel what agents left there for the next one, and end: for uninstalling."`
 	cli.AgentFlags
+}
+
+// Run watches, or removes what watching left.
+func (g *grammar) Run(ctx context.Context, streams *cli.Streams) error {
+	if g.Unpin {
+		return cli.Unpin(g.Pin, streams)
+	}
+	return g.AgentFlags.Run(ctx, streams)
 }
 
 // showVersion is a flag that prints the version and ends.

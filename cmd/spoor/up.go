@@ -25,6 +25,7 @@ type upCommand struct {
 	Node string `help:"Name of this host; the host name by default." placeholder:"NAME"`
 	cli.SensorFlags
 	cli.NameFlags
+	cli.PinFlag
 	Quiet     bool       `short:"q" help:"Plain lines instead of a live table: what is new, findings, and once a minute the rate."`
 	LogLevel  slog.Level `help:"Least level that is logged: debug, info, warn or error." default:"warn"`
 	LogFormat string     `help:"Form of the log on standard error: text or json." enum:"text,json" default:"text"`
@@ -60,7 +61,7 @@ func (c *upCommand) Run(ctx context.Context, streams *cli.Streams) error {
 	// Before the agent, so that its first events are after the view's beginning.
 	view := newView(screen, c.style(streams), newAsker(url, askTimeout))
 	watcher, err := agent.New(agent.Options{
-		CollectorURL: url, Node: c.Node, Tier: c.Tier, Without: c.Without, CRISocket: c.CRISocket, Kubeconfig: c.Kubeconfig, Logger: logger, Registerer: registry, Version: cli.BuildInfo().Version,
+		CollectorURL: url, Node: c.Node, Tier: c.Tier, Without: c.Without, CRISocket: c.CRISocket, Kubeconfig: c.Kubeconfig, Pin: c.Pin, Unpin: c.Pin == agent.PinAuto, Logger: logger, Registerer: registry, Version: cli.BuildInfo().Version,
 	})
 	if err != nil {
 		// Run with a context that has ended releases the port and the store.

@@ -1601,8 +1601,12 @@ type Loss struct {
 	// Which part lost it: process, file, socket, spool.
 	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
 	// A stable word: map_full, ring_full, queue_full, name_unreadable, ...
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	Count         uint64 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Of no_agent: how often there was none.
+	Count uint64 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	// Between when it was lost, where that is known.
+	From          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
+	To            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1656,6 +1660,20 @@ func (x *Loss) GetCount() uint64 {
 		return x.Count
 	}
 	return 0
+}
+
+func (x *Loss) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *Loss) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
 }
 
 // Coverage: what one sensor of a node can see from now on.
@@ -2140,11 +2158,13 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tKIND_FILE\x10\x01\x12\x0f\n" +
 	"\vKIND_MEMORY\x10\x02\x12\x0f\n" +
-	"\vKIND_SOCKET\x10\x03\"L\n" +
+	"\vKIND_SOCKET\x10\x03\"\xa8\x01\n" +
 	"\x04Loss\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05count\x18\x03 \x01(\x04R\x05count\"N\n" +
+	"\x05count\x18\x03 \x01(\x04R\x05count\x12.\n" +
+	"\x04from\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"N\n" +
 	"\bCoverage\x12\x16\n" +
 	"\x06sensor\x18\x01 \x01(\tR\x06sensor\x12\x12\n" +
 	"\x04tier\x18\x02 \x01(\tR\x04tier\x12\x16\n" +
@@ -2253,24 +2273,26 @@ var file_spoor_v1_event_proto_depIdxs = []int32{
 	5,  // 19: spoor.v1.Share.kind:type_name -> spoor.v1.Share.Kind
 	11, // 20: spoor.v1.Share.file:type_name -> spoor.v1.File
 	6,  // 21: spoor.v1.Share.other:type_name -> spoor.v1.Workload
-	22, // 22: spoor.v1.Event.time:type_name -> google.protobuf.Timestamp
-	7,  // 23: spoor.v1.Event.instance:type_name -> spoor.v1.Instance
-	8,  // 24: spoor.v1.Event.process:type_name -> spoor.v1.Process
-	9,  // 25: spoor.v1.Event.process_start:type_name -> spoor.v1.ProcessStart
-	10, // 26: spoor.v1.Event.process_exit:type_name -> spoor.v1.ProcessExit
-	12, // 27: spoor.v1.Event.file_write:type_name -> spoor.v1.FileWrite
-	13, // 28: spoor.v1.Event.file_change:type_name -> spoor.v1.FileChange
-	15, // 29: spoor.v1.Event.flow:type_name -> spoor.v1.Flow
-	16, // 30: spoor.v1.Event.listen:type_name -> spoor.v1.Listen
-	17, // 31: spoor.v1.Event.dns:type_name -> spoor.v1.Dns
-	18, // 32: spoor.v1.Event.share:type_name -> spoor.v1.Share
-	19, // 33: spoor.v1.Event.loss:type_name -> spoor.v1.Loss
-	20, // 34: spoor.v1.Event.coverage:type_name -> spoor.v1.Coverage
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	22, // 22: spoor.v1.Loss.from:type_name -> google.protobuf.Timestamp
+	22, // 23: spoor.v1.Loss.to:type_name -> google.protobuf.Timestamp
+	22, // 24: spoor.v1.Event.time:type_name -> google.protobuf.Timestamp
+	7,  // 25: spoor.v1.Event.instance:type_name -> spoor.v1.Instance
+	8,  // 26: spoor.v1.Event.process:type_name -> spoor.v1.Process
+	9,  // 27: spoor.v1.Event.process_start:type_name -> spoor.v1.ProcessStart
+	10, // 28: spoor.v1.Event.process_exit:type_name -> spoor.v1.ProcessExit
+	12, // 29: spoor.v1.Event.file_write:type_name -> spoor.v1.FileWrite
+	13, // 30: spoor.v1.Event.file_change:type_name -> spoor.v1.FileChange
+	15, // 31: spoor.v1.Event.flow:type_name -> spoor.v1.Flow
+	16, // 32: spoor.v1.Event.listen:type_name -> spoor.v1.Listen
+	17, // 33: spoor.v1.Event.dns:type_name -> spoor.v1.Dns
+	18, // 34: spoor.v1.Event.share:type_name -> spoor.v1.Share
+	19, // 35: spoor.v1.Event.loss:type_name -> spoor.v1.Loss
+	20, // 36: spoor.v1.Event.coverage:type_name -> spoor.v1.Coverage
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_spoor_v1_event_proto_init() }

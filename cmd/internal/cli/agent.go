@@ -45,6 +45,11 @@ func (s Sensors) Validate() error {
 	return nil
 }
 
+// PinFlag says what stays in the kernel when the agent ends.
+type PinFlag struct {
+	Pin string `help:"Folder of a BPF file system in which programs and facts stay in the kernel for the next agent; auto takes /sys/fs/bpf/spoor where it can be had, off keeps nothing." default:"auto" placeholder:"DIR"`
+}
+
 // AgentFlags describe an agent that ships to a collector elsewhere.
 type AgentFlags struct {
 	Collector string        `help:"URL of the collector to ship to." default:"http://127.0.0.1:7070"`
@@ -54,6 +59,7 @@ type AgentFlags struct {
 	Queue     int           `help:"Events that may wait for a collector; what comes when it is full is dropped and counted." default:"200000"`
 	SensorFlags
 	NameFlags
+	PinFlag
 	Metrics string `help:"Serve /metrics and /healthz at this address; nowhere by default." placeholder:"ADDRESS"`
 	LogFlags
 }
@@ -71,6 +77,7 @@ func (f *AgentFlags) Run(ctx context.Context, streams *Streams) error {
 		Node:         f.Node,
 		Tier:         f.Tier,
 		Without:      f.Without,
+		Pin:          f.Pin,
 		Interval:     f.Interval,
 		QueueRecords: f.Queue,
 		CRISocket:    f.CRISocket,

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/spoor/spoor/agent/sensor"
+	"github.com/spoor/spoor/agent/sensor/pin"
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+// What Options.Pin takes besides a folder.
+const (
+	// PinOff keeps nothing in the kernel when the agent ends.
+	PinOff = "off"
+	// PinAuto takes DefaultPin, and does without when that cannot be had.
+	PinAuto = "auto"
+	// DefaultPin is a folder of the BPF file system where systemd and Kubernetes' nodes have it.
+	DefaultPin = "/sys/fs/bpf/spoor"
+)
+
+// How long an agent waits for its predecessor to let go of the folder.
+const pinPatience = 10 * time.Second
+
+// openPins takes over what an earlier agent left in the kernel. A folder that was asked for by name must be had.
+func (a *Agent) openPins() error {
+	var err error
+	switch a.o.Pin {
+	case "", PinOff:
+	case PinAuto:
+		if a.pins, err = pin.Open(DefaultPin, 0); err != nil {
+			a.o.Logger.Info("nothing is kept in the kernel for the next agent", "reason", err)
+		}
+	default:
+		a.pins, err = pin.Open(a.o.Pin, pinPatience)
+		if held, ok := errors.AsType[*pin.HeldError](err); ok {
+			return fmt.Errorf("%w; stop that one, or give this one another folder (--pin) or none (--pin off)", held)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if a.pins != nil {
+		a.o.Logger.Info("programs and facts outlive this agent in the kernel", "pins", a.pins.Path())
+	}
+	return nil
+}
+
+// meet makes the table know everybody: those that run, and those of whom the kernel side told since the previous agent left.
+// Who was recorded is told from the record, all others are found: the older first, since they are the others' parents.
+func (a *Agent) meet() error {
+	var recorded []sensor.ProcessEvent
+	begun := map[sensor.Who]bool{}
+	record := func(ev *sensor.ProcessEvent) {
+		recorded = append(recorded, *ev)
+		if ev.Cause == sensor.Fork || ev.Cause == sensor.Exec {
+			begun[ev.Who] = true
+		}
+	}
+	if err := a.process.Inherited(record); err != nil {
+		return err
+	}
+	if err := a.process.Read(time.Now(), record); err != nil {
+		return err
+	}
+	var later []sensor.ProcessEvent
+	err := a.process.Found(func(ev *sensor.ProcessEvent) {
+		if begun[ev.Who] {
+			later = append(later, *ev)
+			return
+		}
+		a.table.Apply(ev)
+	})
+	for i := range recorded {
+		a.table.Apply(&recorded[i])
+	}
+	for i := range later { // whose records are about an earlier image, or were lost
+		a.table.Apply(&later[i])
+	}
+	return err
+}
+
+// tellGap says between when nobody saw what happened to names: no program is pinned that could.
+func (a *Agent) tellGap() {
+	previous := a.pins.Previous()
+	if previous == 0 || a.changes == nil {
+		return
+	}
+	from, now := a.clock.Time(previous), time.Now()
+	a.add(now, nil, nil, &spoorv1.Record{Fact: &spoorv1.Record_Loss{Loss: &spoorv1.Loss{
+		Source: "names", Reason: "no_agent", Count: 1, From: timestamppb.New(from), To: timestamppb.New(now),
+	}}})
+}
+
+// present notes for the next agent that this one looked now.
+func (a *Agent) present(now time.Time) error {
+	return a.pins.Present(uint64(now.Sub(a.clock.Time(0)))) //nolint:gosec // after boot
+}
