@@ -64,6 +64,7 @@ func (a *Agent) tellShares(now time.Time) error {
 			return
 		}
 		p := a.table.Get(m.Who, m.CgroupID)
+		a.table.Moved(p, m.CgroupID)
 		known := slices.ContainsFunc(held[m.Inode], func(h holder) bool { return h.process.Instance == p.Instance })
 		if !known {
 			held[m.Inode] = append(held[m.Inode], holder{p, *m})

@@ -5,6 +5,7 @@ package act
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"unsafe"
 
@@ -203,6 +204,24 @@ func (f *forked) status() (unix.WaitStatus, error) {
 func (f *forked) kill() {
 	_ = unix.Kill(f.pid, unix.SIGKILL)
 	_ = f.end()
+}
+
+// enterCgroup returns the calls by which a forked process enters the cgroup of its role, if that has one.
+func (s *stage) enterCgroup(role string) ([]call, error) {
+	dir := s.cgroups[role]
+	if dir == "" {
+		return nil, nil
+	}
+	f, err := openFile(filepath.Join(dir, "cgroup.procs"), unix.O_WRONLY)
+	if err != nil {
+		return nil, err
+	}
+	s.cleanup(f.close)
+	zero, err := s.pinned([]byte("0")) // whoever writes it
+	if err != nil {
+		return nil, err
+	}
+	return []call{{what: "enter cgroup", nr: unix.SYS_WRITE, args: [6]uintptr{uintptr(f.fd), address(zero), 1}}}, nil
 }
 
 // pinned is memory for the arguments of a forked process's calls: not on a stack, which may move, and shared with the

@@ -187,7 +187,12 @@ func sharedAnonymous(s *stage) error {
 	if _, err := w.Write(fill(newByte, small)); err != nil {
 		return err
 	}
-	child, err := s.fork(call{what: "read", nr: unix.SYS_READ, args: [6]uintptr{r.Fd(), address(memory[small:]), small}})
+	calls, err := s.enterCgroup("child")
+	if err != nil {
+		return err
+	}
+	child, err := s.fork(append(calls,
+		call{what: "read", nr: unix.SYS_READ, args: [6]uintptr{r.Fd(), address(memory[small:]), small}})...)
 	if err != nil {
 		return err
 	}
