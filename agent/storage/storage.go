@@ -86,7 +86,9 @@ func (r *Resolver) Locate(mntNS, tgid, dev uint32, path string) Place {
 	host := r.mounts(r.hostNS, r.hostProc)
 	own := host
 	if mntNS != r.hostNS && mntNS != 0 {
-		own = r.mounts(mntNS, tgid)
+		if own = r.mounts(mntNS, tgid); own == nil { // it ended before anybody looked: the host's view is the best that is left
+			own = host
+		}
 	}
 	var p Place
 	if hostMount, seen, ok := find(host, dev, path); ok {
