@@ -23,6 +23,7 @@ import (
 // Watch is an agent that runs and what it ships to.
 type Watch struct {
 	keep   func(*spoorv1.Event)
+	agent  *agent.Agent
 	server *http.Server
 	served chan error
 	stop   context.CancelFunc
@@ -48,10 +49,14 @@ func Start(ctx context.Context, o agent.Options, keep func(*spoorv1.Event)) (*Wa
 	if err != nil {
 		return nil, errors.Join(err, w.close())
 	}
+	w.agent = a
 	ctx, w.stop = context.WithCancel(ctx)
 	go func() { w.ran <- a.Run(ctx) }()
 	return w, nil
 }
+
+// Coverage says what each sensor can see.
+func (w *Watch) Coverage() []*spoorv1.Coverage { return w.agent.Coverage() }
 
 // Stop ends the agent, after it told everything.
 func (w *Watch) Stop() error {

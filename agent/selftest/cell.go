@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package selftest
+
+import (
+	"time"
+
+	"github.com/spoor/spoor/agent/act"
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+// State is what became of an act.
+type State string
+
+// The states of a cell. The first four are as they should be.
+const (
+	// Seen: told whole, and by the right process.
+	Seen State = "seen"
+	// Sometimes: whether it is seen depends on the clock, or on who is quicker, as Why says.
+	Sometimes State = "sometimes"
+	// Missed: not seen, or not whole, which is known; Why says what and why.
+	Missed State = "missed"
+	// Impossible: it cannot be done here, for the reason in Why.
+	Impossible State = "impossible"
+	// Untold: it should have been seen, and was not.
+	Untold State = "untold"
+	// Wrong: an event told what did not happen.
+	Wrong State = "wrong"
+	// Surprise: seen, although it stands in the list of what cannot be.
+	Surprise State = "surprise"
+	// Failed: the act itself went wrong.
+	Failed State = "failed"
+)
+
+// OK says that it is as it should be.
+func (s State) OK() bool {
+	return s == Seen || s == Sometimes || s == Missed || s == Impossible
+}
+
+// Cell is what became of one act on one file system.
+type Cell struct {
+	Act   string
+	Group act.Group
+	// FileSystem is empty for an act to which it makes no difference.
+	FileSystem string `json:",omitempty"`
+	State      State
+	Why        string `json:",omitempty"`
+}
+
+// Sensor is how well one sensor can see here.
+type Sensor struct {
+	Name, Tier string
+	Reason     string `json:",omitempty"`
+}
+
+// Report is all that a node was found to see: a column, or a few, of docs/coverage.md.
+type Report struct {
+	// KernelRelease is as uname has it.
+	KernelRelease string
+	// Tier that was asked for.
+	Tier string
+	// Took is how long it was.
+	Took    time.Duration `json:"-"`
+	Sensors []Sensor
+	Cells   []Cell
+	// Losses are what the agent lost meanwhile. Every one is a fault: the load is small.
+	Losses []string `json:",omitempty"`
+}
+
+// OK says that everything is as this tier promises.
+func (r *Report) OK() bool {
+	for _, c := range r.Cells {
+		if !c.State.OK() {
+			return false
+		}
+	}
+	return len(r.Losses) == 0
+}
+
+func sensors(coverage []*spoorv1.Coverage) []Sensor {
+	list := make([]Sensor, 0, len(coverage))
+	for _, c := range coverage {
+		list = append(list, Sensor{Name: c.GetSensor(), Tier: c.GetTier(), Reason: c.GetReason()})
+	}
+	return list
+}
