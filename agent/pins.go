@@ -52,9 +52,10 @@ func (a *Agent) openPins() error {
 }
 
 // meet makes the table know everybody: those that run, and those of whom the kernel side told since the previous agent left.
-// Who was recorded is told from the record, all others are found: the older first, since they are the others' parents.
+// Who was recorded is told from the record, all others are found: the older first, since they are the others' parents. The
+// records are read after the walk, so that nobody is found whose record is still to come.
 func (a *Agent) meet() error {
-	var recorded []sensor.ProcessEvent
+	var found, recorded []sensor.ProcessEvent
 	begun := map[sensor.Who]bool{}
 	record := func(ev *sensor.ProcessEvent) {
 		recorded = append(recorded, *ev)
@@ -62,27 +63,24 @@ func (a *Agent) meet() error {
 			begun[ev.Who] = true
 		}
 	}
+	if err := a.process.Found(func(ev *sensor.ProcessEvent) { found = append(found, *ev) }); err != nil {
+		return err
+	}
 	if err := a.process.Inherited(record); err != nil {
 		return err
 	}
 	if err := a.process.Read(time.Now(), record); err != nil {
 		return err
 	}
-	var later []sensor.ProcessEvent
-	err := a.process.Found(func(ev *sensor.ProcessEvent) {
-		if begun[ev.Who] {
-			later = append(later, *ev)
-			return
+	for i := range found {
+		if !begun[found[i].Who] {
+			a.table.Apply(&found[i])
 		}
-		a.table.Apply(ev)
-	})
+	}
 	for i := range recorded {
 		a.table.Apply(&recorded[i])
 	}
-	for i := range later { // whose records are about an earlier image, or were lost
-		a.table.Apply(&later[i])
-	}
-	return err
+	return nil
 }
 
 // tellGap says between when nobody saw what happened to names: no program is pinned that could.
