@@ -79,8 +79,9 @@ func All() []*Act {
 	return slices.Concat(
 		fileWriteActs(), fileCopyActs(), fileMapActs(), fileSizeActs(), fileAsyncActs(), fileUringActs(),
 		fileNameActs(), fileAttributeActs(), fileWriterActs(), fileOddNameActs(), fileQuietActs(),
+		fileProgramActs(), fileServiceActs(),
 		memoryActs(),
-		tcpActs(), tcpFailureActs(), udpActs(), unixActs(),
+		tcpActs(), tcpFailureActs(), udpActs(), unixActs(), otherSocketActs(),
 		execActs(), exitActs(), namespaceActs(),
 	)
 }

@@ -142,6 +142,8 @@ func mayLack(name, fs, dir, reason string) bool {
 	case "tcp4-mptcp":
 		// Distributions did not build it into theirs at first.
 		return !kernelAtLeast(6, 0)
+	case "rsync", "sctp4":
+		return true // the package, or the kernel's module, need not be installed
 	case "io-uring-renameat", "io-uring-unlinkat":
 		return !kernelAtLeast(5, 11)
 	default:

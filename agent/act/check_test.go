@@ -146,6 +146,19 @@ func checks() map[string]check {
 			after: all(gone("file"), changed(opUnlink, "file"), fact(FileWrite, roleActor)),
 		},
 
+		"cp":    after(all(content("to", run(oldByte, block)), fact(FileWrite, "cp"), changed(opCreate, "to"), forbidden(FileWrite, "from"))),
+		"rsync": after(all(content("to", run(oldByte, block)), fact(FileWrite, "rsync"), forbidden(FileWrite, "from"))),
+		"sed":   after(all(contentIs(run(newByte, small)), fact(FileWrite, "sed"))),
+		"sqlite-commit": after(all(gone("database-journal"), fact(FileWrite, roleActor), changed(opCreate, "database"),
+			func(t *testing.T, r *Result) {
+				b, err := os.ReadFile(filepath.Join(r.Dir, "database"))
+				if err != nil || !bytes.HasPrefix(b, []byte("SQLite format 3")) || !bytes.Contains(b, []byte("committed")) {
+					t.Errorf("the database has %d bytes: %v", len(b), err)
+				}
+			})),
+		"log-rotation": after(all(content("log.1", run(newByte, small)), content("log", run(newByte, small)), fact(FileWrite, roleActor),
+			changed(opCreate, "log"), changed(opRename, "log"))),
+
 		"quiet-read":  quiet,
 		"quiet-map":   quiet,
 		"quiet-open":  quiet,
@@ -185,6 +198,9 @@ func checks() map[string]check {
 		"unix-seqpacket":   joined,
 		"unix-abstract":    joined,
 
+		"sctp4":     talked,
+		"raw4-icmp": after(fact(Connection, roleActor)),
+
 		"exec-args":   held(runs(func(args []string) bool { return len(args) == 6 && args[2] == "two words" && args[5] == "\xff\xfe" })),
 		"exec-long":   held(runs(func(args []string) bool { return len(args) == 1002 && len(args[1]) == 100<<10 })),
 		"exec-script": held(runs(func(args []string) bool { return len(args) == 4 && args[3] == "argument" })),
@@ -199,6 +215,18 @@ func checks() map[string]check {
 		"exit-killed":       after(exited(0, int(unix.SIGKILL))),
 		"exit-terminated":   after(exited(0, int(unix.SIGTERM))),
 		"exit-leader-first": after(exited(7, 0)),
+
+		"pid-reuse": after(func(t *testing.T, r *Result) {
+			var ids []int
+			for _, e := range r.Facts {
+				if e.Kind == ProcessExit {
+					ids = append(ids, e.Tgid)
+				}
+			}
+			if len(ids) != 2 || ids[0] != ids[1] {
+				t.Errorf("the processes that ended were %v", ids)
+			}
+		}),
 
 		"setns-connect": after(all(bothEnds(1), func(t *testing.T, r *Result) {
 			own, err := netns()

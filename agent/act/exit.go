@@ -39,6 +39,11 @@ func exitActs() []*Act {
 		Summary: "end the leader's thread of a process, and the process later from another thread",
 		run:     ended(7, 0),
 		roles:   map[string]func(*stage) error{"leaver": leaveByThread},
+	}, {
+		Name: "pid-reuse", Group: GroupProcess,
+		Summary: "end a process, and execute a program in another that gets the same id",
+		needs:   []need{needCapability("CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN), needMemfd(true)},
+		run:     reusePid,
 	}}
 }
 
@@ -57,6 +62,20 @@ func forkOnly(s *stage) error {
 		Cause: causeFork, ParentTgid: os.Getpid(),
 	}})
 	s.expect(Expectation{Kind: ProcessExit, Role: "child", Tgid: child.pid, Process: &Process{ParentTgid: os.Getpid()}})
+	return nil
+}
+
+func reusePid(s *stage) error {
+	if err := forkOnly(s); err != nil {
+		return err
+	}
+	s.tgid = s.forks[0].pid
+	if err := execMemfd(s); err != nil {
+		return err
+	}
+	if second := s.forks[1].pid; second != s.tgid {
+		return fmt.Errorf("the second process is %d and not %d", second, s.tgid)
+	}
 	return nil
 }
 

@@ -92,7 +92,14 @@ func (s *stage) fork(calls ...call) (*forked, error) {
 	}
 	answers := unsafe.Slice((*answer)(unsafe.Pointer(&page[0])), len(all))
 
-	pid, errno := forkAndCall(all, answers)
+	var clone *cloneArgs
+	if s.tgid != 0 {
+		tid := int32(s.tgid) //nolint:gosec // process ids have 22 bits
+		clone = &cloneArgs{exitSignal: uint64(unix.SIGCHLD), setTid: uint64(uintptr(unsafe.Pointer(&tid))), setTidSize: 1}
+		defer runtime.KeepAlive(&tid)
+	}
+	pid, errno := forkAndCall(all, answers, clone)
+	runtime.KeepAlive(clone)
 	runtime.KeepAlive(all)
 	if errno != 0 {
 		return nil, fmt.Errorf("fork: %w", errno)
@@ -104,12 +111,18 @@ func (s *stage) fork(calls ...call) (*forked, error) {
 	return f, nil
 }
 
-// forkAndCall forks; the child makes the calls and exits with 0, or with 1 after the first that fails.
+// cloneArgs is the first version of struct clone_args of linux/sched.h that has set_tid.
+type cloneArgs struct {
+	flags, pidfd, childTid, parentTid, exitSignal uint64
+	stack, stackSize, tls, setTid, setTidSize     uint64
+}
+
+// forkAndCall forks, by clone3 when that has arguments; the child makes the calls and exits with 0, or with 1 after the first that fails.
 //
 //go:norace
 //go:nosplit
 //go:noinline
-func forkAndCall(calls []call, answers []answer) (uintptr, unix.Errno) {
+func forkAndCall(calls []call, answers []answer, clone *cloneArgs) (uintptr, unix.Errno) {
 	// A signal handler of the Go runtime must not run in the child.
 	var all, old uint64
 	all = ^uint64(0)
@@ -118,7 +131,12 @@ func forkAndCall(calls []call, answers []answer) (uintptr, unix.Errno) {
 	if errno != 0 {
 		return 0, errno
 	}
-	pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	var pid uintptr
+	if clone != nil {
+		pid, _, errno = unix.RawSyscall6(unix.SYS_CLONE3, uintptr(unsafe.Pointer(clone)), unsafe.Sizeof(*clone), 0, 0, 0, 0)
+	} else {
+		pid, _, errno = unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	}
 	if errno != 0 || pid != 0 {
 		_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK,
 			uintptr(unsafe.Pointer(&old)), 0, unsafe.Sizeof(old), 0, 0)

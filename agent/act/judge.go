@@ -95,7 +95,7 @@ func (r *Result) contradicts(ev *spoorv1.Event) string {
 			continue
 		}
 		// A change of names or attributes may be reported as a change of the inode, without content.
-		if f.Tgid == tgid && (f.Kind == FileWrite || !w.GetData()) {
+		if f.by(ev.GetProcess()) && (f.Kind == FileWrite || !w.GetData()) {
 			return ""
 		}
 		known = known || f.Kind == FileWrite
@@ -166,7 +166,7 @@ func (e *Expectation) toldOne(events []*spoorv1.Event, compare func(*spoorv1.Eve
 		same, difference := compare(ev)
 		switch tgid := int(ev.GetProcess().GetTgid()); {
 		case !same:
-		case tgid != e.Tgid:
+		case !e.by(ev.GetProcess()):
 			if why == "no such event" && e.File != nil {
 				why = fmt.Sprintf("only by process %d", tgid)
 			}
@@ -177,6 +177,11 @@ func (e *Expectation) toldOne(events []*spoorv1.Event, compare func(*spoorv1.Eve
 		}
 	}
 	return why
+}
+
+// by says whether a process is the one that did it.
+func (e *Expectation) by(p *spoorv1.Process) bool {
+	return int(p.GetTgid()) == e.Tgid || e.Comm != "" && p.GetComm() == e.Comm
 }
 
 // is says whether an event's file is this one, or the one below it on an overlay.

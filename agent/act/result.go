@@ -46,6 +46,8 @@ type Expectation struct {
 	Role string
 	// Tgid is the process that did it, in the pid namespace of the act.
 	Tgid int
+	// Comm, when set, is the name of the program, of which any process may have done it: which of them is its own business.
+	Comm string
 	// Setup marks what happened in preparation: it may be reported, but the act is not about it.
 	Setup bool
 

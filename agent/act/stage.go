@@ -119,6 +119,9 @@ type stage struct {
 	cgroups map[string]string
 	guard   *time.Timer
 
+	// tgid, when set, is the id that the next copy gets.
+	tgid int
+
 	helpers          []*started
 	forks            []*forked
 	facts, forbidden []Expectation

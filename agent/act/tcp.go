@@ -9,6 +9,7 @@ import (
 	"os"
 	"unsafe"
 
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,8 +49,10 @@ func tcpActs() []*Act {
 type conversation struct {
 	// listen and call are the same address as the two sides name it.
 	listen, call netip.Addr
-	// protocol of the listening socket; 0 is TCP.
-	protocol int
+	// protocol of the listening socket, and of the one that calls; 0 is TCP.
+	protocol, callProtocol int
+	// kind is the transport, when it is not TCP.
+	kind spoorv1.Transport
 	// live: nobody closes before the act is over.
 	live     bool
 	fastOpen bool
@@ -62,6 +65,13 @@ func (c conversation) act(name, summary string, needs ...need) *Act {
 		Name: name, Group: GroupNetwork, Summary: summary, needs: needs, ownNetns: c.fastOpen,
 		run: c.client, roles: map[string]func(*stage) error{"server": c.server},
 	}
+}
+
+func (c conversation) transport() spoorv1.Transport {
+	if c.kind != 0 {
+		return c.kind
+	}
+	return tcp
 }
 
 // callServer starts the server and returns the address to call.
@@ -93,7 +103,7 @@ func (c conversation) client(s *stage) error {
 	if err != nil {
 		return err
 	}
-	conn, err := newSocket(domainOf(c.call), unix.SOCK_STREAM, 0)
+	conn, err := newSocket(domainOf(c.call), unix.SOCK_STREAM, c.callProtocol)
 	if err != nil {
 		return err
 	}
@@ -122,7 +132,7 @@ func (c conversation) client(s *stage) error {
 		}
 	}
 	flow := Flow{
-		Transport: tcp, Direction: outbound, Local: local, Peer: netip.AddrPortFrom(to.Addr().Unmap(), to.Port()),
+		Transport: c.transport(), Direction: outbound, Local: local, Peer: netip.AddrPortFrom(to.Addr().Unmap(), to.Port()),
 		Opened: 1, Sent: requestBytes, Received: replyBytes,
 	}
 	if c.live {
@@ -158,7 +168,7 @@ func (c conversation) listenTCP(s *stage) (*socket, error) {
 		return nil, err
 	}
 	s.cleanup(l.close)
-	if err := s.listens(tcp, local); err != nil {
+	if err := s.listens(c.transport(), local); err != nil {
 		return nil, err
 	}
 	return l, s.tell(message{Addr: local})
@@ -188,7 +198,7 @@ func (c conversation) server(s *stage) error {
 		return err
 	}
 	flow := Flow{
-		Transport: tcp, Direction: inbound, Local: local, Peer: peer,
+		Transport: c.transport(), Direction: inbound, Local: local, Peer: peer,
 		Opened: 1, Sent: replyBytes, Received: requestBytes,
 	}
 	if c.live {

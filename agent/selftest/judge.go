@@ -48,7 +48,7 @@ func (n *node) judge(d done, events []*spoorv1.Event) Cell {
 	if report == nil {
 		report = d.result.Judge(events)
 	}
-	c := Cell{Act: d.act.Name, Group: d.act.Group, FileSystem: d.fs, State: Seen}
+	c := d.cell(Seen, "")
 	g, known := n.gap(d.act.Name, d.fs)
 	switch {
 	case len(report.Wrong) > 0 && !g.wrongly:

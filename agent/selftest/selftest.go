@@ -44,6 +44,15 @@ type done struct {
 	report *act.Report
 }
 
+// cell says what became of it; the file system makes a difference to acts on files only.
+func (d *done) cell(state State, why string) Cell {
+	c := Cell{Act: d.act.Name, Group: d.act.Group, State: state, Why: why}
+	if d.act.Group == act.GroupFile {
+		c.FileSystem = d.fs
+	}
+	return c
+}
+
 // run is one self-test.
 type run struct {
 	o    Options
@@ -142,11 +151,8 @@ func (r *run) acts(ctx context.Context) error {
 
 func (r *run) do(ctx context.Context, a *act.Act, p Place) (err error) {
 	d := done{act: a, fs: p.FileSystem}
-	if a.Group != act.GroupFile {
-		d.fs = ""
-	}
 	if r.o.Begin != nil {
-		r.o.Begin(a, d.fs)
+		r.o.Begin(a, p.FileSystem)
 	}
 	env := act.Env{Dir: p.Dir}
 	if r.node.lasting(a) {
@@ -162,7 +168,7 @@ func (r *run) do(ctx context.Context, a *act.Act, p Place) (err error) {
 		}
 		defer func() { err = errors.Join(err, two.remove()) }()
 		if two.roles == nil {
-			r.cells = append(r.cells, Cell{a.Name, a.Group, d.fs, Impossible, "no cgroup v2 hierarchy is mounted: nobody can make two workloads"})
+			r.cells = append(r.cells, d.cell(Impossible, "no cgroup v2 hierarchy is mounted: nobody can make two workloads"))
 			return nil
 		}
 		env.Cgroups = two.roles
@@ -176,9 +182,9 @@ func (r *run) do(ctx context.Context, a *act.Act, p Place) (err error) {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case unsupported:
-		r.cells = append(r.cells, Cell{a.Name, a.Group, d.fs, Impossible, no.Reason})
+		r.cells = append(r.cells, d.cell(Impossible, no.Reason))
 	case err != nil:
-		r.cells = append(r.cells, Cell{a.Name, a.Group, d.fs, Failed, err.Error()})
+		r.cells = append(r.cells, d.cell(Failed, err.Error()))
 	default:
 		r.done = append(r.done, d)
 	}
