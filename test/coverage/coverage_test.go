@@ -19,24 +19,18 @@ import (
 const (
 	// Directories on further file systems to do the acts in, separated by colons; test/kernels sets it.
 	envDirs = "SPOOR_TEST_DIRS"
-	// The tier to look at: auto or base.
-	envTier = "SPOOR_TEST_TIER"
-	// A file to which the column is written as JSON, for docs/coverage.md.
-	envOut = "SPOOR_COVERAGE_OUT"
+	// A file to which the column is written as JSON, for docs/coverage.md; test/kernels brings it out of the machine.
+	envOut = "SPOOR_TEST_OUT"
 )
 
-var only = flag.String("acts", "", "do the acts whose names match this regular expression only")
+var (
+	only = flag.String("acts", "", "do the acts whose names match this regular expression only")
+	tier = flag.String("tier", agent.TierAuto, "the tier to look at, as the agent's option")
+)
 
 func TestMain(m *testing.M) {
 	act.Main()
 	os.Exit(m.Run())
-}
-
-func tier() string {
-	if t := os.Getenv(envTier); t != "" {
-		return t
-	}
-	return agent.TierAuto
 }
 
 // places are the file systems of this machine that the acts are done on: that of temporary files and tmpfs, or the given.
@@ -82,7 +76,7 @@ func acts(t *testing.T) []*act.Act {
 // TestCoverage does every act on every file system under the eyes of one agent, and looks for the events that tell it.
 func TestCoverage(t *testing.T) {
 	report, err := selftest.Run(t.Context(), selftest.Options{
-		Agent: agent.Options{Tier: tier()}, Places: places(t), Acts: acts(t),
+		Agent: agent.Options{Tier: *tier}, Places: places(t), Acts: acts(t),
 	})
 	if err != nil {
 		t.Fatal(err)
