@@ -3,9 +3,9 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"path"
-	"strings"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2/simplelru"
@@ -46,9 +46,21 @@ type burst struct {
 	told  int
 }
 
+var errTierBase = errors.New("the base tier was asked for")
+
+// names is a tier of the names sensor.
+type names interface {
+	Read(fn func(*sensor.NameChange)) error
+	// Enter tells of a process in a mount namespace.
+	Enter(mntNS, tgid uint32)
+	Losses() ([]sensor.Loss, error)
+	Close() error
+}
+
 // changes keeps what happens to names until it is told.
 type changes struct {
-	names  *sensor.Names
+	names  names
+	exact  *sensor.ExactNames   // names, in the full tier
 	read   []change             // in this turn
 	made   map[sensor.Inode]int // where in read a file was made
 	bursts *lru.LRU[changeKey, *burst]
@@ -66,8 +78,8 @@ type changes struct {
 	unknown uint64
 }
 
-// openChanges begins to observe names.
-func openChanges(host *storage.Resolver, remembered int) (*changes, error) {
+// openChanges prepares to observe names.
+func openChanges(remembered int) (*changes, error) {
 	c := &changes{made: map[sensor.Inode]int{}}
 	var err error
 	if c.bursts, err = lru.NewLRU[changeKey, *burst](rememberedBursts, nil); err != nil {
@@ -88,15 +100,7 @@ func openChanges(host *storage.Resolver, remembered int) (*changes, error) {
 			*into = later
 		},
 	})
-	if err != nil {
-		return nil, err
-	}
-	tgid, ns := host.Host()
-	c.names, err = sensor.OpenNames(sensor.NamesOptions{HostTgid: tgid, HostNS: ns, Mounts: mountsOf})
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
+	return c, err
 }
 
 func mountsOf(tgid uint32) ([]sensor.Mount, error) {
@@ -111,30 +115,6 @@ func mountsOf(tgid uint32) ([]sensor.Mount, error) {
 		}
 	}
 	return out, nil
-}
-
-// openChanges does without the sensor where the kernel or the agent's rights do not allow it, and says so.
-func (a *Agent) openChanges() *spoorv1.Coverage {
-	c := &spoorv1.Coverage{Sensor: "names", Tier: "off"}
-	if a.without(c) {
-		return c
-	}
-	var err error
-	if a.changes, err = openChanges(a.storage, a.o.Footprint); err != nil {
-		c.Reason = "renames, links and removals are not seen: " + err.Error()
-		return c
-	}
-	names := a.changes.names
-	c.Tier = "base"
-	c.Reason = "sees files made, linked, renamed and removed, and changes of attributes, on " + strings.Join(names.Watched(), ", ") +
-		"; who did it is known by process number alone, so not before an exec or after"
-	if !names.Renames() {
-		c.Reason += "; the kernel (before 5.17) does not tell which file lost its name, nor which two names a rename joins"
-	}
-	if unwatched := names.Unwatched(); len(unwatched) > 0 {
-		c.Reason += "; not on " + strings.Join(unwatched, "; not on ")
-	}
-	return c
 }
 
 // enter makes file systems known that are mounted only in the namespace of a process.
@@ -223,13 +203,17 @@ func (a *Agent) tellChanges(now time.Time, all bool) {
 // addChange tells of a change at once, or adds it to a sum.
 func (a *Agent) addChange(now time.Time, ch *change) {
 	c := a.changes
-	if ch.Tgid != 0 {
+	switch {
+	case ch.Who != (sensor.Who{}):
+		ch.process = a.table.Get(ch.Who, ch.CgroupID)
+		a.table.Moved(ch.process, ch.CgroupID)
+	case ch.Tgid != 0:
 		ch.process = a.table.ByTgid(ch.Tgid, ch.Before)
 	}
 	key := changeKey{who: sensor.Who{Tgid: ch.Tgid}, dev: ch.Inode.Dev, dir: path.Dir(ch.Path + ch.Target), op: ch.Op}
 	if ch.process != nil {
 		key.who = ch.process.Who
-		a.storage.Learn(ch.process.Proto.GetMntNs(), ch.Tgid) // while the process lives
+		a.storage.Learn(ch.mntNS(), ch.Tgid) // while the process lives
 	} else {
 		c.unknown++
 	}
@@ -247,6 +231,14 @@ func (a *Agent) addChange(now time.Time, ch *change) {
 	} else {
 		c.merged.Add(now, key, *ch)
 	}
+}
+
+// mntNS is the mount namespace of whoever did it, who is known.
+func (ch *change) mntNS() uint32 {
+	if ch.MntNS != 0 {
+		return ch.MntNS
+	}
+	return ch.process.Proto.GetMntNs()
 }
 
 // alone says whether a change is told by an event of its own.
@@ -278,7 +270,7 @@ func (a *Agent) tellChange(ch *change) {
 	var p *spoorv1.Process
 	in := a.workloads.Host()
 	if ch.process != nil {
-		mntNS, p, in = ch.process.Proto.GetMntNs(), ch.process.Proto, ch.process.Instance
+		mntNS, p, in = ch.mntNS(), ch.process.Proto, ch.process.Instance
 	}
 	out := &spoorv1.FileChange{Operation: operationOf(ch.Op), Merged: ch.more}
 	file, target := ch.Path, ch.Target

@@ -60,6 +60,15 @@ func (a *Agent) reportLosses(now time.Time) error {
 			continue
 		}
 		a.o.Logger.Warn("something was lost", "source", k.source, "reason", k.reason, "count", grown)
+		if k == (lossKey{"names", "ring_full"}) {
+			rest, err := a.tellLostNames(now, k, grown)
+			if err != nil {
+				return err
+			}
+			if grown = rest; grown == 0 {
+				continue
+			}
+		}
 		a.add(now, nil, nil, &spoorv1.Record{Fact: &spoorv1.Record_Loss{Loss: &spoorv1.Loss{
 			Source: k.source, Reason: k.reason, Count: grown,
 		}}})
@@ -71,4 +80,22 @@ func (a *Agent) reportLosses(now time.Time) error {
 	}
 	a.publish()
 	return nil
+}
+
+// tellLostNames tells whose changes were lost, and returns how many of grown nobody knows that of.
+func (a *Agent) tellLostNames(now time.Time, k lossKey, grown uint64) (uint64, error) {
+	by, err := a.changes.exact.LostBy()
+	if err != nil {
+		return 0, err
+	}
+	for cgroup, n := range by {
+		n = min(n, grown) // some may have been lost since
+		if grown -= n; n == 0 {
+			continue
+		}
+		a.add(now, nil, a.workloads.Of(cgroup, 0, false), &spoorv1.Record{Fact: &spoorv1.Record_Loss{Loss: &spoorv1.Loss{
+			Source: k.source, Reason: k.reason, Count: n,
+		}}})
+	}
+	return grown, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spoor/spoor/agent/sensor"
+	"github.com/spoor/spoor/agent/storage"
 )
 
 // tmpfs tells of a change of content only when a clock tick passed since the inode's last: what is written into a new file
@@ -38,12 +39,25 @@ func (a *Agent) addUnseen(now time.Time, all bool) {
 
 func (a *Agent) addFirstWrite(now time.Time, ch *change) {
 	found, ok := a.storage.Find(ch.Inode.Dev, ch.Inode.Number, ch.Inode.Generation)
+	if !ok { // a tmpfs finds only what it gave out a handle of, as it does for the base tier
+		found, ok = a.findByName(ch)
+	}
 	if !ok || !found.Regular || found.Size == 0 || found.Links == 0 {
 		return
 	}
 	w := sensor.Write{
 		Who: ch.process.Who, Inode: ch.Inode, First: ch.Before, Last: ch.Before, SizeAfter: found.Size, Links: found.Links,
-		MntNS: ch.process.Proto.GetMntNs(), Data: true, Path: found.Path,
+		MntNS: ch.mntNS(), Data: true, Path: found.Path,
 	}
 	a.writes.Add(now, writeKey{w.Who, w.Inode}, write{Write: w, process: ch.process})
+}
+
+// findByName looks for the file that a change made under the latest name that is known of it.
+func (a *Agent) findByName(ch *change) (storage.Found, bool) {
+	name := a.changes.movedTo(ch.Inode)
+	if name == "" {
+		name = ch.Path
+	}
+	size, links, ok := a.storage.Stat(a.storage.Locate(ch.mntNS(), ch.Tgid, ch.Inode.Dev, name), ch.Inode.Number)
+	return storage.Found{Path: name, Size: size, Links: links, Regular: ch.Regular}, ok
 }

@@ -54,6 +54,8 @@ type NamesOptions struct {
 	HostTgid, HostNS uint32
 	// Mounts returns the mounts that a process sees.
 	Mounts func(tgid uint32) ([]Mount, error)
+	// Bytes of the ring of ExactNames, a power of two; 0 takes the default in bpf/names.bpf.c.
+	RingBytes uint32
 	// Plain does without what came with Linux 5.17 (FAN_RENAME, FAN_REPORT_TARGET_FID), as it is on kernels that lack it.
 	Plain bool
 }

@@ -37,6 +37,12 @@ type NameChange struct {
 	Last bool
 	// Thread group id of who did it, in the initial pid namespace; 0 when it is in none that the agent sees.
 	Tgid uint32
+	// Who did it, its cgroup and its mount namespace: only from ExactNames.
+	Who      Who
+	CgroupID uint64
+	MntNS    uint32
+	// It is about a regular file: only from ExactNames.
+	Regular bool
 	// Nanoseconds since boot: it happened between these.
 	After, Before uint64
 	// Number 0: the kernel did not tell (before 5.17, when the file is gone), or it is the lower file of an overlay.

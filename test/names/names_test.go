@@ -221,7 +221,7 @@ func do(t *testing.T, op, dir string) (tgid uint32) {
 }
 
 // changesOf returns what one process did.
-func changesOf(t *testing.T, n *sensor.Names, tgid uint32) []sensor.NameChange {
+func changesOf(t *testing.T, n observer, tgid uint32) []sensor.NameChange {
 	t.Helper()
 	var out []sensor.NameChange
 	if err := n.Read(func(c *sensor.NameChange) {

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sensor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/spoor/spoor/bpf"
+)
+
+// How often the mounts of the host are looked at for new overlays at most.
+const overlaysPause = 50 * time.Millisecond
+
+var exactLosses = []lossReason{{name: "ring_full"}}
+
+// ExactNames observes what Names does, by programs on the kernel's own functions: in the context of whoever does it, with
+// the paths, inodes and link counts of that moment, on every local file system, and at no cost for reads, writes and opens.
+// It takes a kernel that allows fentry programs, and no capability beyond what all sensors need.
+type ExactNames struct {
+	o          NamesOptions
+	collection *ebpf.Collection
+	links      []link.Link
+	reader     *ringbuf.Reader
+	record     ringbuf.Record
+	// The directories that overlays prepare things in, and when they were last looked for. mounts is the host's mount table.
+	works  map[dirKey]bool
+	looked time.Time
+	mounts int
+}
+
+// dirKey is a directory: s_dev and inode number.
+type dirKey struct {
+	dev   uint32
+	inode uint64
+}
+
+// OpenExactNames loads the programs and attaches them.
+func OpenExactNames(o NamesOptions) (*ExactNames, error) {
+	n := &ExactNames{o: o, mounts: -1, works: map[dirKey]bool{}}
+	if err := n.start(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func (n *ExactNames) start() error {
+	spec, err := bpf.LoadNames()
+	if err != nil {
+		return fmt.Errorf("names sensor: %w", err)
+	}
+	if err := tellV1(spec); err != nil {
+		return fmt.Errorf("names sensor: %w", err)
+	}
+	if err := chooseNames(spec); err != nil {
+		return fmt.Errorf("names sensor: %w", err)
+	}
+	if n.o.RingBytes != 0 {
+		spec.Maps[bpf.NamesMapNameRing].MaxEntries = n.o.RingBytes
+	}
+	if n.collection, err = ebpf.NewCollection(spec); err != nil {
+		return explain("names", err)
+	}
+	if n.reader, err = ringbuf.NewReader(n.collection.Maps[bpf.NamesMapNameRing]); err != nil {
+		return fmt.Errorf("names sensor: %w", err)
+	}
+	path := fmt.Sprintf("/proc/%d/mountinfo", n.o.HostTgid)
+	if n.mounts, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("names sensor: watch the host's mounts: open %s: %w", path, err)
+	}
+	if err := n.findOverlays(); err != nil {
+		return err
+	}
+	for _, p := range n.collection.Programs {
+		l, err := link.AttachTracing(link.TracingOptions{Program: p})
+		if err != nil {
+			return fmt.Errorf("names sensor: attach %s: %w", p, err)
+		}
+		n.links = append(n.links, l)
+	}
+	return nil
+}
+
+// variants are the programs of which one fits, by the number of arguments that the kernel's function has.
+var variants = []struct {
+	function string
+	programs map[int]string
+}{
+	{"vfs_link", map[int]string{5: "names_linked", 4: "names_linked_unmapped"}},
+	{"notify_change", map[int]string{4: "names_attributes", 3: "names_attributes_unmapped"}},
+	{"vfs_setxattr", map[int]string{6: "names_setxattr", 5: "names_setxattr_unmapped"}},
+	{"vfs_removexattr", map[int]string{3: "names_removexattr", 2: "names_removexattr_unmapped"}},
+	// Kernels before 6.2 lack these: there, access lists are extended attributes.
+	{"vfs_set_acl", map[int]string{0: "", 4: "names_set_acl"}},
+	{"vfs_remove_acl", map[int]string{0: "", 3: "names_remove_acl"}},
+}
+
+// chooseNames leaves those programs in spec that fit the running kernel's functions.
+func chooseNames(spec *ebpf.CollectionSpec) error {
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return fmt.Errorf("read the kernel's BTF: %w", err)
+	}
+	for _, v := range variants {
+		arguments, err := argumentsOf(kernel, v.function)
+		if err != nil {
+			return err
+		}
+		chosen, known := v.programs[arguments]
+		if !known {
+			return fmt.Errorf("%s has %d arguments, and no program fits", v.function, arguments)
+		}
+		for _, program := range v.programs {
+			if program != chosen {
+				delete(spec.Programs, program)
+			}
+		}
+	}
+	return nil
+}
+
+// argumentsOf returns how many arguments a function of the kernel has: 0 when there is no such function.
+func argumentsOf(kernel *btf.Spec, function string) (int, error) {
+	var f *btf.Func
+	err := kernel.TypeByName(function, &f)
+	switch {
+	case errors.Is(err, btf.ErrNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("find %s in the kernel's BTF: %w", function, err)
+	}
+	proto, ok := f.Type.(*btf.FuncProto)
+	if !ok {
+		return 0, fmt.Errorf("find %s in the kernel's BTF: it has no arguments", function)
+	}
+	return len(proto.Params), nil
+}
+
+// Enter is for sensors that need to know of mount namespaces.
+func (n *ExactNames) Enter(uint32, uint32) {}
+
+// Read calls fn for each change that happened until now, in order. fn must not keep the change.
+func (n *ExactNames) Read(fn func(*NameChange)) error {
+	if err := n.lookForOverlays(); err != nil {
+		return err
+	}
+	n.reader.SetDeadline(time.Unix(0, 0))
+	for {
+		err := n.reader.ReadInto(&n.record)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read changes of names: %w", err)
+		}
+		r, err := decodeExactName(n.record.RawSample)
+		if err != nil {
+			return err
+		}
+		if c, ok := n.change(&r); ok {
+			fn(&c)
+		}
+	}
+}
+
+// change is what a record means to those who are no overlay. An overlay puts things together in a directory of its own and
+// renames them into its upper directory; a whiteout, put there, removes what a lower layer has.
+func (n *ExactNames) change(r *exactName) (NameChange, bool) {
+	c := r.NameChange
+	from, to := n.works[dirKey{c.Inode.Dev, r.dir}], n.works[dirKey{c.Inode.Dev, r.targetDir}]
+	if c.Op == NameRemoved && c.Directory {
+		delete(n.works, dirKey{c.Inode.Dev, c.Inode.Number})
+	}
+	switch {
+	case !from && !to:
+		return c, true
+	case c.Target == "": // within the directory
+		return c, false
+	case from && to:
+		return c, false
+	case to: // taken away, to be removed there
+		c.Op, c.Target, c.TargetCut = NameRemoved, "", false
+		c.Last = c.Directory || r.links <= 1
+	case r.whiteout && r.exchanged: // the other record tells what went
+		return c, false
+	case r.whiteout:
+		c.Op, c.Path, c.PathCut, c.Target, c.TargetCut = NameRemoved, c.Target, c.TargetCut, "", false
+		c.Inode = Inode{Dev: c.Inode.Dev}
+	default:
+		c.Op, c.Path, c.PathCut, c.Target, c.TargetCut = NameCreated, c.Target, c.TargetCut, "", false
+	}
+	return c, true
+}
+
+// lookForOverlays looks at the host's mounts when they changed.
+func (n *ExactNames) lookForOverlays() error {
+	fds := []unix.PollFd{pollFor(n.mounts, unix.POLLPRI)}
+	if time.Since(n.looked) < overlaysPause {
+		return nil
+	}
+	if _, err := unix.Poll(fds, 0); err != nil && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("names sensor: poll the host's mounts: %w", err)
+	}
+	if fds[0].Revents == 0 {
+		return nil
+	}
+	return n.findOverlays()
+}
+
+// findOverlays remembers where overlays put together what they then move into their upper directory. What is known stays: an
+// overlay may be unmounted before its last records are read.
+func (n *ExactNames) findOverlays() error {
+	n.looked = time.Now()
+	mounts, err := n.o.Mounts(n.o.HostTgid)
+	if err != nil {
+		return fmt.Errorf("names sensor: %w", err)
+	}
+	devs := map[uint64]uint32{}
+	for _, m := range mounts {
+		devs[m.ID] = m.Dev
+	}
+	for _, m := range mounts {
+		if m.WorkDir == "" {
+			continue
+		}
+		// The overlay makes a directory of this name in the one that it was given (ovl_workdir_create).
+		path := fmt.Sprintf("/proc/%d/root%s", n.o.HostTgid, filepath.Join("/", m.WorkDir, "work"))
+		var st unix.Statx_t
+		err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_DONT_SYNC, unix.STATX_INO|unix.STATX_MNT_ID, &st)
+		if err != nil { // it is mounted read-only, or gone
+			continue
+		}
+		dev := unix.Mkdev(st.Dev_major, st.Dev_minor)
+		key := dirKey{uint32(unix.Major(dev))<<20 | uint32(unix.Minor(dev)), st.Ino}
+		if sb, ok := devs[st.Mnt_id]; ok { // btrfs gives each subvolume a number, and the file system another one
+			key.dev = sb
+		}
+		n.works[key] = true
+	}
+	return nil
+}
+
+// readCounters sums the per-CPU counters of a sensor; reasons[i] names counter i.
+func readCounters(m *ebpf.Map, reasons []lossReason) ([]Loss, error) {
+	out := make([]Loss, 0, len(reasons))
+	for i, r := range reasons {
+		var perCPU []uint64
+		if err := m.Lookup(uint32(i), &perCPU); err != nil { //nolint:gosec // a handful
+			return nil, fmt.Errorf("read loss counter %s: %w", r.name, err)
+		}
+		l := Loss{Reason: r.name, Benign: r.benign}
+		for _, n := range perCPU {
+			l.Count += n
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// Losses returns what was lost since the sensor was opened.
+func (n *ExactNames) Losses() ([]Loss, error) {
+	all, err := readCounters(n.collection.Maps[bpf.NamesMapLosses], exactLosses)
+	if err != nil {
+		return nil, fmt.Errorf("names sensor: %w", err)
+	}
+	skipped := Loss{Reason: "preempted"}
+	for _, p := range n.collection.Programs {
+		stats, err := p.Stats()
+		if err != nil {
+			return nil, fmt.Errorf("names sensor: %w", err)
+		}
+		skipped.Count += stats.RecursionMisses
+	}
+	return append(all, skipped), nil
+}
+
+// LostBy returns, and forgets, how many of the lost changes were those of each cgroup.
+func (n *ExactNames) LostBy() (map[uint64]uint64, error) {
+	m := n.collection.Maps[bpf.NamesMapLostBy]
+	out := map[uint64]uint64{}
+	var cgroups []uint64
+	var cgroup, count uint64
+	each := m.Iterate()
+	for each.Next(&cgroup, &count) {
+		cgroups = append(cgroups, cgroup)
+	}
+	if err := each.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return nil, fmt.Errorf("names sensor: read whose changes were lost: %w", err)
+	}
+	for _, cgroup := range cgroups {
+		err := m.LookupAndDelete(&cgroup, &count)
+		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, ebpf.ErrNotSupported) { // before 5.14; one in between is lost
+			if err = m.Lookup(&cgroup, &count); err == nil {
+				err = m.Delete(&cgroup)
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("names sensor: read whose changes were lost: %w", err)
+		}
+		out[cgroup] = count
+	}
+	return out, nil
+}
+
+// Programs returns what is loaded, for measuring.
+func (n *ExactNames) Programs() []*ebpf.Program {
+	var all []*ebpf.Program
+	for _, p := range n.collection.Programs {
+		all = append(all, p)
+	}
+	return all
+}
+
+// Close detaches and unloads.
+func (n *ExactNames) Close() error {
+	errs := []error{closeLinks(n.links)}
+	if n.reader != nil {
+		errs = append(errs, n.reader.Close())
+	}
+	if n.mounts >= 0 {
+		errs = append(errs, unix.Close(n.mounts))
+	}
+	if n.collection != nil {
+		n.collection.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// fsTypeOf makes a string of a NUL-terminated array.
+func fsTypeOf(b []int8) string {
+	var s strings.Builder
+	for _, c := range b {
+		if c == 0 {
+			break
+		}
+		s.WriteByte(byte(c)) //nolint:gosec // a character
+	}
+	return s.String()
+}
