@@ -86,6 +86,10 @@ test-kernels: build ## The integration tests on Debian's kernels 5.10, 6.1 and 6
 	@for kernel in $(KERNELS); do $(STAGE) "kernel $$kernel" \
 		env CGO_ENABLED=0 $(GO) test -count=1 -timeout=60m -exec "$$PWD/test/kernels/exec $$kernel" ./test/coverage ./test/up; done
 
+.PHONY: test-upgrade
+test-upgrade: build ## Replace the agent 100 times under load, and look for facts that are missing or doubled
+	@SPOOR_UPGRADES=$${SPOOR_UPGRADES:-100} tools/integration -v -run 'TestUpgrade$$' ./test/upgrade
+
 .PHONY: coverage
 coverage: build ## Do every act under an agent's eyes on this kernel, and write docs/coverage.md
 	@mkdir -p build/coverage

@@ -33,7 +33,10 @@ func (a *Agent) openPins() error {
 	switch a.o.Pin {
 	case "", PinOff:
 	case PinAuto:
-		if a.pins, err = pin.Open(DefaultPin, 0); err != nil {
+		a.pins, err = pin.Open(DefaultPin, 0)
+		if _, held := errors.AsType[*pin.HeldError](err); held {
+			a.o.Logger.Warn("nothing is kept in the kernel for the next agent: another agent keeps it", "reason", err)
+		} else if err != nil {
 			a.o.Logger.Info("nothing is kept in the kernel for the next agent", "reason", err)
 		}
 	default:
