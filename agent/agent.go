@@ -134,11 +134,12 @@ func (a *Agent) build() error {
 // open loads the sensors: processes first, so that whoever writes or calls later is known.
 func (a *Agent) open() error {
 	var err error
-	// Before the processes: each of those that run already shows its mounts.
-	names := a.openChanges()
+	// First: who has the pins is the only agent.
 	if err := a.openPins(); err != nil {
 		return err
 	}
+	// Before the processes: each of those that run already shows its mounts.
+	names := a.openChanges()
 	a.tellGap()
 	if a.process, err = sensor.OpenProcess(a.o.ProcessRingBytes, a.pins); err != nil {
 		return err
@@ -281,6 +282,11 @@ func (a *Agent) observe(ctx context.Context) error {
 	next := time.Now()
 	if err := a.reportLosses(next); err != nil { // every counter is known, and published, from the start
 		return err
+	}
+	if a.pins != nil { // what the previous agent had taken out and not read
+		if err := a.turn(next); err != nil {
+			return err
+		}
 	}
 	chores := []*chore{
 		{every: clockEvery, do: func(time.Time) error { return a.clock.Sync() }, last: next},

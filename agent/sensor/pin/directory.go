@@ -49,7 +49,7 @@ func Open(path string, patience time.Duration) (*Directory, error) {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("make the folder for pins: %w", err)
 	}
-	d, err := take(path, patience)
+	d, err := take(path, patience, os.Geteuid())
 	if err != nil {
 		return nil, err
 	}
@@ -59,13 +59,13 @@ func Open(path string, patience time.Duration) (*Directory, error) {
 	return d, nil
 }
 
-// take checks the folder and locks it.
-func take(path string, patience time.Duration) (*Directory, error) {
+// take checks the folder, which must be of a user, and locks it.
+func take(path string, patience time.Duration, uid int) (*Directory, error) {
 	lock, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open the folder for pins: %w", err)
 	}
-	if err := check(lock); err != nil {
+	if err := check(lock, uid); err != nil {
 		return nil, errors.Join(fmt.Errorf("folder for pins %s: %w", path, err), lock.Close())
 	}
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
@@ -82,8 +82,11 @@ func take(path string, patience time.Duration) (*Directory, error) {
 	}
 }
 
+// anybody may be the owner of what is only removed.
+const anybody = -1
+
 // check refuses a folder that somebody else may write to, or that pins cannot be in.
-func check(dir *os.File) error {
+func check(dir *os.File, uid int) error {
 	var where unix.Statfs_t
 	if err := unix.Fstatfs(int(dir.Fd()), &where); err != nil {
 		return fmt.Errorf("ask for its file system: %w", err)
@@ -95,8 +98,8 @@ func check(dir *os.File) error {
 	if err := unix.Fstat(int(dir.Fd()), &s); err != nil {
 		return fmt.Errorf("ask for its owner: %w", err)
 	}
-	if uid := os.Geteuid(); int(s.Uid) != uid {
-		return fmt.Errorf("it belongs to user %d and not to %d, as whom this agent runs: remove it, or choose another", s.Uid, uid)
+	if uid != anybody && int(s.Uid) != uid {
+		return fmt.Errorf("it belongs to user %d and not to %d, as whom this agent runs: remove it (spoor unpin), or choose another", s.Uid, uid)
 	}
 	if s.Mode&0o077 != 0 {
 		return fmt.Errorf("its mode is %04o: others must have no access (chmod 0700)", s.Mode&0o7777)
@@ -182,7 +185,7 @@ func Remove(path string) (bool, error) {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	d, err := take(path, 0)
+	d, err := take(path, 0, anybody)
 	if err != nil {
 		return false, err
 	}
