@@ -51,6 +51,7 @@ type Agent struct {
 	shares  *shares        // nil where the kernel cannot iterate mappings
 	pins    *pin.Directory // nil where nothing is kept for the next agent
 	changes *changes       // nil where the kernel or the agent's rights do not allow to see names
+	answers *answers       // nil where there is no sensor udp
 
 	table     *process.Table
 	workloads *workload.Resolver
@@ -150,7 +151,7 @@ func (a *Agent) open() error {
 	if err := a.changes.begin(); err != nil {
 		return err
 	}
-	for _, open := range []func() error{a.openFile, a.openSocket, a.openUDP} {
+	for _, open := range []func() error{a.openFile, a.openSocket, a.openUDP, a.openDNS} {
 		if err := open(); err != nil {
 			return err
 		}
@@ -382,6 +383,9 @@ func (a *Agent) turn(now time.Time) error {
 			return err
 		}
 	}
+	if err := a.readAnswers(now); err != nil {
+		return err
+	}
 	if sockets {
 		if err := a.socket.Read(func(f *sensor.Flow) { a.addFlow(now, f) }); err != nil {
 			return err
@@ -417,6 +421,9 @@ func (a *Agent) close() error {
 	}
 	if a.shares != nil {
 		errs = append(errs, a.shares.memory.Close())
+	}
+	if a.answers != nil {
+		errs = append(errs, a.answers.dns.Close())
 	}
 	if a.udp != nil {
 		errs = append(errs, a.udp.Close())

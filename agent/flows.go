@@ -29,6 +29,8 @@ type flowKey struct {
 type flow struct {
 	sensor.Flow
 	process *process.Process
+	// The name by which a caller found the other end, where that is known.
+	name string
 }
 
 // More ports than this do not help to join the two ends.
@@ -43,6 +45,9 @@ func newFlows(size int) (*footprint.Coalescer[flowKey, flow], error) {
 			into.Closed += later.Closed
 			into.Refused += later.Refused
 			into.TimedOut += later.TimedOut
+			if later.name != "" {
+				into.name = later.name
+			}
 			into.Sent += later.Sent
 			into.Received += later.Received
 			for _, p := range later.ClientPorts {
@@ -56,7 +61,9 @@ func newFlows(size int) (*footprint.Coalescer[flowKey, flow], error) {
 
 func (a *Agent) addFlow(now time.Time, f *sensor.Flow) {
 	p := a.table.Get(f.Who, f.CgroupID)
-	a.flows.Add(now, flowKey{f.Who, f.Peer, f.NetNS, f.Port, f.Role, f.Protocol}, flow{Flow: *f, process: p})
+	a.flows.Add(now, flowKey{f.Who, f.Peer, f.NetNS, f.Port, f.Role, f.Protocol}, flow{
+		Flow: *f, process: p, name: a.nameOf(now, f, p),
+	})
 }
 
 func (a *Agent) tellFlow(f *flow) {
@@ -86,7 +93,7 @@ func (a *Agent) tellFlow(f *flow) {
 	out := &spoorv1.Flow{
 		Transport: transport, Direction: spoorv1.Direction_DIRECTION_OUTBOUND, NetNs: f.NetNS,
 		Local: &spoorv1.Endpoint{Address: f.Local.String()},
-		Peer:  &spoorv1.Endpoint{Address: f.Peer.String(), Port: uint32(f.Port)},
+		Peer:  &spoorv1.Endpoint{Address: f.Peer.String(), Port: uint32(f.Port), DnsName: f.name},
 		First: timestamppb.New(a.clock.Time(f.First)), Last: timestamppb.New(when),
 		Opened: f.Opened, Closed: f.Closed, Refused: f.Refused, TimedOut: f.TimedOut,
 		BytesSent: f.Sent, BytesReceived: f.Received,
@@ -113,6 +120,7 @@ func (a *Agent) tell(now time.Time, all bool) {
 			a.tellWrite(&w)
 		}
 	}
+	a.tellAnswers(now, all)
 	for _, f := range a.flows.Due(now, urgentFlow) {
 		a.tellFlow(&f)
 	}

@@ -26,6 +26,10 @@ func (a *Agent) allLosses() (map[lossKey]uint64, error) {
 	if a.udp != nil {
 		sources["udp"] = a.udp.Losses
 	}
+	if a.answers != nil {
+		sources["dns"] = a.answers.dns.Losses
+		all[lossKey{"dns", "table_full"}] = a.answers.names.evicted
+	}
 	if a.changes != nil {
 		sources["names"] = a.changes.names.Losses
 		all[lossKey{"names", "unknown_process"}] = a.changes.unknown

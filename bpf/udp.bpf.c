@@ -15,6 +15,7 @@
  */
 #include "spoor.h"
 #include "flow.h"
+#include "talker.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -55,25 +56,6 @@ struct bpf_sock_addr {
 /* How often a socket was connected: tells the agent whether a sweep can find anything. */
 volatile __u64 connects;
 
-struct talker {
-	struct who who;
-	__u64 cgroup_id;
-	__u64 jiffy;
-	__u8 peer[16];
-	__u16 peer_port;
-	__u8 role; /* FLOW_*; 0 before the first datagram */
-	__u8 connected; /* and nothing was seen to go either way */
-	__u8 reserved[4];
-};
-
-/* Deleted by the kernel with its socket; bounded by the number of sockets. No memory: counted. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct talker);
-} talkers SEC(".maps");
-
 static __always_inline void copy_v6(__u32 *to, const __u32 *from)
 {
 	to[0] = from[0];
@@ -88,6 +70,7 @@ static __always_inline void own(struct talker *t, __u8 role)
 
 	who_is(task, &t->who);
 	t->cgroup_id = cgroup_of(task);
+	t->net_ns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
 	t->role = role;
 }
 

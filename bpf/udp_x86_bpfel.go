@@ -24,10 +24,10 @@ type UdpTalker struct {
 	CgroupId  uint64
 	Jiffy     uint64
 	Peer      [16]uint8
+	NetNs     uint32
 	PeerPort  uint16
 	Role      uint8
 	Connected uint8
-	Reserved  [4]uint8
 }
 
 // Names of all BPF objects in the ELF.

@@ -113,6 +113,8 @@ func (w *Watch) expand(b *spoorv1.Batch) {
 			ev.Kind, ev.Fact = "flow", &spoorv1.Event_Flow{Flow: f.Flow}
 		case *spoorv1.Record_Listen:
 			ev.Kind, ev.Fact = "listen", &spoorv1.Event_Listen{Listen: f.Listen}
+		case *spoorv1.Record_Dns:
+			ev.Kind, ev.Fact = "dns", &spoorv1.Event_Dns{Dns: f.Dns}
 		case *spoorv1.Record_Share:
 			ev.Kind, ev.Fact = "share", &spoorv1.Event_Share{Share: f.Share}
 		case *spoorv1.Record_Loss:

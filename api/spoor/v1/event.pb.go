@@ -1465,12 +1465,29 @@ func (x *Listen) GetClosed() bool {
 	return false
 }
 
-// Dns: a name was resolved.
+// Dns sums up the answers that one process got to its questions for one name in an interval. They are what a server said: who
+// asks a server of his own gets the answer that he wants.
 type Dns struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Addresses     []string               `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"`
-	TtlSeconds    uint32                 `protobuf:"varint,3,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name that was asked for, in lower case and without a dot at its end. Bytes that are not UTF-8 are U+FFFD.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it led to, also by way of aliases; at most 64.
+	Addresses []string `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// The shortest of the latest answer's records.
+	TtlSeconds uint32 `protobuf:"varint,3,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	// RFC 1035, section 4.1.1, of the latest answer: 0 is success, 2 that the server failed, 3 that there is no such name.
+	ResponseCode uint32 `protobuf:"varint,4,opt,name=response_code,json=responseCode,proto3" json:"response_code,omitempty"`
+	// How many answers.
+	Count uint32 `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
+	// What was asked for: A, AAAA, TXT, ...
+	Types []string `protobuf:"bytes,6,rep,name=types,proto3" json:"types,omitempty"`
+	// The names between the name and its addresses (CNAME), of the latest answer.
+	Aliases []string `protobuf:"bytes,7,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	// Who gave the latest answer.
+	Server        *Endpoint              `protobuf:"bytes,8,opt,name=server,proto3" json:"server,omitempty"`
+	NetNs         uint32                 `protobuf:"varint,9,opt,name=net_ns,json=netNs,proto3" json:"net_ns,omitempty"`
+	First         *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=first,proto3" json:"first,omitempty"`
+	Last          *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1524,6 +1541,62 @@ func (x *Dns) GetTtlSeconds() uint32 {
 		return x.TtlSeconds
 	}
 	return 0
+}
+
+func (x *Dns) GetResponseCode() uint32 {
+	if x != nil {
+		return x.ResponseCode
+	}
+	return 0
+}
+
+func (x *Dns) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Dns) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+func (x *Dns) GetAliases() []string {
+	if x != nil {
+		return x.Aliases
+	}
+	return nil
+}
+
+func (x *Dns) GetServer() *Endpoint {
+	if x != nil {
+		return x.Server
+	}
+	return nil
+}
+
+func (x *Dns) GetNetNs() uint32 {
+	if x != nil {
+		return x.NetNs
+	}
+	return 0
+}
+
+func (x *Dns) GetFirst() *timestamppb.Timestamp {
+	if x != nil {
+		return x.First
+	}
+	return nil
+}
+
+func (x *Dns) GetLast() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Last
+	}
+	return nil
 }
 
 // Share: memory, a file or a socket joins two workloads.
@@ -2143,12 +2216,21 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"\ttransport\x18\x01 \x01(\x0e2\x13.spoor.v1.TransportR\ttransport\x12(\n" +
 	"\x05local\x18\x02 \x01(\v2\x12.spoor.v1.EndpointR\x05local\x12\x15\n" +
 	"\x06net_ns\x18\x03 \x01(\rR\x05netNs\x12\x16\n" +
-	"\x06closed\x18\x04 \x01(\bR\x06closed\"X\n" +
+	"\x06closed\x18\x04 \x01(\bR\x06closed\"\xe8\x02\n" +
 	"\x03Dns\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\tR\taddresses\x12\x1f\n" +
 	"\vttl_seconds\x18\x03 \x01(\rR\n" +
-	"ttlSeconds\"\xf2\x01\n" +
+	"ttlSeconds\x12#\n" +
+	"\rresponse_code\x18\x04 \x01(\rR\fresponseCode\x12\x14\n" +
+	"\x05count\x18\x05 \x01(\rR\x05count\x12\x14\n" +
+	"\x05types\x18\x06 \x03(\tR\x05types\x12\x18\n" +
+	"\aaliases\x18\a \x03(\tR\aaliases\x12*\n" +
+	"\x06server\x18\b \x01(\v2\x12.spoor.v1.EndpointR\x06server\x12\x15\n" +
+	"\x06net_ns\x18\t \x01(\rR\x05netNs\x120\n" +
+	"\x05first\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x05first\x12.\n" +
+	"\x04last\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x04last\"\xf2\x01\n" +
 	"\x05Share\x12(\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x14.spoor.v1.Share.KindR\x04kind\x12\"\n" +
 	"\x04file\x18\x02 \x01(\v2\x0e.spoor.v1.FileR\x04file\x12(\n" +
@@ -2270,29 +2352,32 @@ var file_spoor_v1_event_proto_depIdxs = []int32{
 	22, // 16: spoor.v1.Flow.last:type_name -> google.protobuf.Timestamp
 	1,  // 17: spoor.v1.Listen.transport:type_name -> spoor.v1.Transport
 	14, // 18: spoor.v1.Listen.local:type_name -> spoor.v1.Endpoint
-	5,  // 19: spoor.v1.Share.kind:type_name -> spoor.v1.Share.Kind
-	11, // 20: spoor.v1.Share.file:type_name -> spoor.v1.File
-	6,  // 21: spoor.v1.Share.other:type_name -> spoor.v1.Workload
-	22, // 22: spoor.v1.Loss.from:type_name -> google.protobuf.Timestamp
-	22, // 23: spoor.v1.Loss.to:type_name -> google.protobuf.Timestamp
-	22, // 24: spoor.v1.Event.time:type_name -> google.protobuf.Timestamp
-	7,  // 25: spoor.v1.Event.instance:type_name -> spoor.v1.Instance
-	8,  // 26: spoor.v1.Event.process:type_name -> spoor.v1.Process
-	9,  // 27: spoor.v1.Event.process_start:type_name -> spoor.v1.ProcessStart
-	10, // 28: spoor.v1.Event.process_exit:type_name -> spoor.v1.ProcessExit
-	12, // 29: spoor.v1.Event.file_write:type_name -> spoor.v1.FileWrite
-	13, // 30: spoor.v1.Event.file_change:type_name -> spoor.v1.FileChange
-	15, // 31: spoor.v1.Event.flow:type_name -> spoor.v1.Flow
-	16, // 32: spoor.v1.Event.listen:type_name -> spoor.v1.Listen
-	17, // 33: spoor.v1.Event.dns:type_name -> spoor.v1.Dns
-	18, // 34: spoor.v1.Event.share:type_name -> spoor.v1.Share
-	19, // 35: spoor.v1.Event.loss:type_name -> spoor.v1.Loss
-	20, // 36: spoor.v1.Event.coverage:type_name -> spoor.v1.Coverage
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	14, // 19: spoor.v1.Dns.server:type_name -> spoor.v1.Endpoint
+	22, // 20: spoor.v1.Dns.first:type_name -> google.protobuf.Timestamp
+	22, // 21: spoor.v1.Dns.last:type_name -> google.protobuf.Timestamp
+	5,  // 22: spoor.v1.Share.kind:type_name -> spoor.v1.Share.Kind
+	11, // 23: spoor.v1.Share.file:type_name -> spoor.v1.File
+	6,  // 24: spoor.v1.Share.other:type_name -> spoor.v1.Workload
+	22, // 25: spoor.v1.Loss.from:type_name -> google.protobuf.Timestamp
+	22, // 26: spoor.v1.Loss.to:type_name -> google.protobuf.Timestamp
+	22, // 27: spoor.v1.Event.time:type_name -> google.protobuf.Timestamp
+	7,  // 28: spoor.v1.Event.instance:type_name -> spoor.v1.Instance
+	8,  // 29: spoor.v1.Event.process:type_name -> spoor.v1.Process
+	9,  // 30: spoor.v1.Event.process_start:type_name -> spoor.v1.ProcessStart
+	10, // 31: spoor.v1.Event.process_exit:type_name -> spoor.v1.ProcessExit
+	12, // 32: spoor.v1.Event.file_write:type_name -> spoor.v1.FileWrite
+	13, // 33: spoor.v1.Event.file_change:type_name -> spoor.v1.FileChange
+	15, // 34: spoor.v1.Event.flow:type_name -> spoor.v1.Flow
+	16, // 35: spoor.v1.Event.listen:type_name -> spoor.v1.Listen
+	17, // 36: spoor.v1.Event.dns:type_name -> spoor.v1.Dns
+	18, // 37: spoor.v1.Event.share:type_name -> spoor.v1.Share
+	19, // 38: spoor.v1.Event.loss:type_name -> spoor.v1.Loss
+	20, // 39: spoor.v1.Event.coverage:type_name -> spoor.v1.Coverage
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_spoor_v1_event_proto_init() }
