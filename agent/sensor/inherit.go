@@ -44,7 +44,7 @@ func newLosses(set *pin.Set, counters *ebpf.Map, reasons []lossReason) (*losses,
 		return nil, err
 	}
 	for i := range l.before {
-		if err := l.read.Lookup(uint32(i), &l.before[i]); err != nil { //nolint:gosec // a few reasons
+		if err := l.read.Lookup(uint32(i), &l.before[i]); err != nil {
 			return nil, errors.Join(fmt.Errorf("read what was told of losses: %w", err), l.read.Close())
 		}
 	}
@@ -56,7 +56,7 @@ func (l *losses) since() ([]Loss, error) {
 	out := make([]Loss, 0, len(l.reasons)+1)
 	for i, r := range l.reasons {
 		var perCPU []uint64
-		if err := l.counters.Lookup(uint32(i), &perCPU); err != nil { //nolint:gosec // a few reasons
+		if err := l.counters.Lookup(uint32(i), &perCPU); err != nil {
 			return nil, fmt.Errorf("read loss counter %s: %w", r.name, err)
 		}
 		var sum uint64
@@ -64,7 +64,7 @@ func (l *losses) since() ([]Loss, error) {
 			sum += n
 		}
 		if l.read != nil {
-			if err := l.read.Put(uint32(i), sum); err != nil { //nolint:gosec // as above
+			if err := l.read.Put(uint32(i), sum); err != nil {
 				return nil, fmt.Errorf("keep what was told of loss counter %s: %w", r.name, err)
 			}
 		}

@@ -45,7 +45,7 @@ func openRing(m *ebpf.Map) (*ring, error) {
 	return r, nil
 }
 
-func position(page []byte) *uint64 { return (*uint64)(unsafe.Pointer(&page[0])) } //nolint:gosec // both pages begin with it
+func position(page []byte) *uint64 { return (*uint64)(unsafe.Pointer(&page[0])) }
 
 // produced is the position behind all that was sent up to now.
 func (r *ring) produced() uint64 { return atomic.LoadUint64(position(r.producer)) }
@@ -55,7 +55,7 @@ func (r *ring) next() ([]byte, bool) {
 	for r.read != r.produced() {
 		at := r.read & r.mask
 		// The kernel clears the bit when the record is whole.
-		head := atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.data[at]))) //nolint:gosec // aligned to 8
+		head := atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.data[at])))
 		if head&ringBusy != 0 {
 			return nil, false
 		}

@@ -46,7 +46,7 @@ func load(dir string) error {
 	if err != nil {
 		return err
 	}
-	d := done{Tgid: uint32(os.Getpid())} //nolint:gosec // pids are positive
+	d := done{Tgid: uint32(os.Getpid())}
 	tick := time.NewTicker(4 * time.Millisecond)
 	defer tick.Stop()
 	for work := true; work; {

@@ -83,7 +83,7 @@ func runAgent(how string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("attached")
+	fmt.Fprintln(os.Stdout, "attached")
 	return a.Run(ctx)
 }
 

@@ -172,7 +172,7 @@ func (s *told) demandLog(t *testing.T, d done) {
 	last := slices.MaxFunc(s.log, func(a, b *spoorv1.FileWrite) int {
 		return cmp.Compare(a.GetLast().AsTime().UnixNano(), b.GetLast().AsTime().UnixNano())
 	})
-	if last.GetSizeAfter() != uint64(d.Log) { //nolint:gosec // bytes
+	if last.GetSizeAfter() != uint64(d.Log) {
 		t.Errorf("the log has %d bytes in the end; %d were written", last.GetSizeAfter(), d.Log)
 	}
 }

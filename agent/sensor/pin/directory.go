@@ -92,7 +92,7 @@ func check(dir *os.File, uid int) error {
 		return fmt.Errorf("ask for its file system: %w", err)
 	}
 	if where.Type != unix.BPF_FS_MAGIC {
-		return errors.New("it is not in a BPF file system: mount one (mount -t bpf bpf /sys/fs/bpf), or choose a folder of one")
+		return errors.New("it is not in a BPF file system: mount one at /sys/fs/bpf, or choose a folder of one")
 	}
 	var s unix.Stat_t
 	if err := unix.Fstat(int(dir.Fd()), &s); err != nil {

@@ -48,9 +48,9 @@ func TestLinkInPlaceOfTheFolderIsRefused(t *testing.T) {
 func TestLayoutTellsShapesApart(t *testing.T) {
 	number := &btf.Int{Name: "u64", Size: 8}
 	value := func(names ...string) *btf.Struct {
-		s := &btf.Struct{Name: "fact", Size: uint32(8 * len(names))} //nolint:gosec // a few
+		s := &btf.Struct{Name: "fact", Size: uint32(8 * len(names))}
 		for i, n := range names {
-			s.Members = append(s.Members, btf.Member{Name: n, Type: number, Offset: btf.Bits(64 * i)}) //nolint:gosec // as above
+			s.Members = append(s.Members, btf.Member{Name: n, Type: number, Offset: btf.Bits(64 * i)})
 		}
 		return s
 	}
