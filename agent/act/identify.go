@@ -13,6 +13,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// FileSystem names the type of the file system that a directory lies on. That of an overlay is followed by the type of the one
+// that holds its upper layer, where that can be seen: overlay-xfs.
+func FileSystem(dir string) (string, error) {
+	f, err := identify(dir)
+	if err != nil {
+		return "", err
+	}
+	if f.Upper != nil {
+		return f.FSType + "-" + f.Upper.FSType, nil
+	}
+	return f.FSType, nil
+}
+
 // identify says which file a path names; it does not follow a symbolic link at its end.
 func identify(path string) (*File, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)

@@ -3,6 +3,7 @@
 package selftest
 
 import (
+	"slices"
 	"time"
 
 	"github.com/spoor/spoor/agent/act"
@@ -75,6 +76,12 @@ func (r *Report) OK() bool {
 		}
 	}
 	return len(r.Losses) == 0
+}
+
+// Short returns what falls short of what this tier promises: acts that were not told, told wrongly, or failed. One that is seen
+// against all expectation does not.
+func (r *Report) Short() []Cell {
+	return slices.DeleteFunc(slices.Clone(r.Cells), func(c Cell) bool { return c.State.OK() || c.State == Surprise })
 }
 
 func sensors(coverage []*spoorv1.Coverage) []Sensor {

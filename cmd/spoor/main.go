@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/spoor/spoor/agent/act"
 	"github.com/spoor/spoor/cmd/internal/cli"
 	"github.com/spoor/spoor/cmd/spoor/internal/when"
 )
@@ -34,10 +35,12 @@ type grammar struct {
 
 	Contract contractCommand `cmd:"" group:"agree" help:"Work on contracts."`
 
-	Version versionCommand `cmd:"" group:"about" help:"Say which version this is."`
+	Selftest selftestCommand `cmd:"" group:"about" help:"Say what can and cannot be seen on this host, proven by doing it."`
+	Version  versionCommand  `cmd:"" group:"about" help:"Say which version this is."`
 }
 
 func main() {
+	act.Main() // a process of the self-test
 	args := os.Args[1:]
 	if len(args) == 0 {
 		args = []string{"--help"}

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/spoor/spoor/agent/act"
 	"github.com/spoor/spoor/collector"
 	"github.com/spoor/spoor/contract"
 	"github.com/spoor/spoor/test/scene"
@@ -26,6 +27,7 @@ import (
 var update = flag.Bool("update", false, "write what the commands print into the scripts")
 
 func TestMain(m *testing.M) {
+	act.Main() // a process of a self-test
 	testscript.Main(m, map[string]func(){"spoor": main})
 }
 

@@ -44,7 +44,7 @@ func places(t *testing.T) []selftest.Place {
 		return list
 	}
 	for _, dir := range []string{os.TempDir(), "/dev/shm"} {
-		fs, err := selftest.FileSystem(dir)
+		fs, err := act.FileSystem(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
