@@ -18,7 +18,7 @@ import (
 // done is what a load did, all of it by the process Tgid but the programs that it started.
 type done struct {
 	Tgid uint32
-	// Files of 100 bytes, named 0 to Files-1.
+	// Files of 100 bytes, named 0 to Files-1, each written when it was made and again later.
 	Files int
 	// Bytes appended to the file "log".
 	Log int
@@ -47,16 +47,38 @@ func load(dir string) error {
 		return err
 	}
 	d := done{Tgid: uint32(os.Getpid())}
+	var young []*os.File
 	tick := time.NewTicker(4 * time.Millisecond)
 	defer tick.Stop()
 	for work := true; work; {
-		if err := d.step(dir, log, l.Addr().String()); err != nil {
+		f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(d.Files)), os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
 			return err
+		}
+		d.Files++
+		young = append(young, f)
+		if _, err := f.Write(make([]byte, 50)); err != nil {
+			return err
+		}
+		if err := d.step(log, l.Addr().String()); err != nil {
+			return err
+		}
+		if len(young) > ripe {
+			if err := complete(young[0]); err != nil {
+				return err
+			}
+			young = young[1:]
 		}
 		select {
 		case <-stop:
 			work = false
 		case <-tick.C:
+		}
+	}
+	for _, f := range young {
+		<-tick.C
+		if err := complete(f); err != nil {
+			return err
 		}
 	}
 	if err := errors.Join(log.Close(), l.Close(), <-served); err != nil {
@@ -65,11 +87,15 @@ func load(dir string) error {
 	return json.NewEncoder(os.Stdout).Encode(d)
 }
 
-func (d *done) step(dir string, log io.Writer, address string) error {
-	if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(d.Files)), make([]byte, 100), 0o600); err != nil {
-		return err
-	}
-	d.Files++
+// A file is written for the last time so many ticks after it was made: tmpfs does not tell of what is written at once.
+const ripe = 5
+
+func complete(f *os.File) error {
+	_, err := f.Write(make([]byte, 50))
+	return errors.Join(err, f.Close())
+}
+
+func (d *done) step(log io.Writer, address string) error {
 	n, err := fmt.Fprintln(log, "one more line", d.Files)
 	if err != nil {
 		return err

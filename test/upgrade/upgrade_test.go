@@ -44,9 +44,9 @@ func TestUpgrade(t *testing.T) {
 	d := load.finish()
 	current.stop()
 	events := s.events()
-	t.Logf("%d replacements; done: %+v; %d events", n, d, len(events))
 	sequences(t, events)
 	summary := sumUp(events, d.Tgid)
+	t.Logf("%d replacements; done: %+v; %d events; lost: %v", n, d, len(events), summary.losses)
 	summary.demand(t, d)
 	summary.demandNoLoss(t)
 	if gaps := summary.losses["names/no_agent"]; gaps != 0 && gaps != uint64(n) {
