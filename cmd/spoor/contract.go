@@ -14,7 +14,12 @@ import (
 )
 
 type contractCommand struct {
-	Check contractCheckCommand `cmd:"" help:"Validate contract files."`
+	Check    contractCheckCommand    `cmd:"" help:"Validate contract files."`
+	Learn    contractLearnCommand    `cmd:"" help:"Write contracts of what workloads were seen to do, for people to review."`
+	Diff     contractDiffCommand     `cmd:"" help:"Say what two versions of contracts allow differently; exits with 1 when they do."`
+	Test     contractTestCommand     `cmd:"" help:"Judge what happened by contracts, for CI; exits with 1 when something is found."`
+	Backtest contractBacktestCommand `cmd:"" help:"Say what proposed contracts would have found, and what today's find that they do not."`
+	Export   contractExportCommand   `cmd:"" help:"Write network policies, or the patch for a read-only root file system."`
 }
 
 func (*contractCommand) Help() string {
@@ -22,7 +27,10 @@ func (*contractCommand) Help() string {
 
 Examples:
 
-    spoor contract check deploy/examples`
+    spoor contract learn --since 24h --out contracts
+    spoor contract check contracts
+    spoor record --since 24h day.jsonl.gz && spoor contract test contracts --recording day.jsonl.gz
+    spoor contract diff main/contracts contracts`
 }
 
 type contractCheckCommand struct {
@@ -103,6 +111,39 @@ func unreadable(path string, err error) problem {
 		err = pe.Err
 	}
 	return problem{File: path, Problem: err.Error()}
+}
+
+// readContracts reads files and folders of contracts into one set.
+func readContracts(paths ...string) (*contract.Set, error) {
+	var all []*contract.Contract
+	var errs []error
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("read contracts: %w", err))
+			continue
+		}
+		if info.IsDir() {
+			set, err := loadContracts(path)
+			all, errs = append(all, set.Contracts()...), append(errs, err)
+			continue
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("read contracts: %w", err))
+			continue
+		}
+		contracts, err := contract.Parse(path, data)
+		all, errs = append(all, contracts...), append(errs, err)
+	}
+	err := errors.Join(errs...)
+	if err == nil {
+		var set *contract.Set
+		if set, err = contract.NewSet(all...); err == nil {
+			return set, nil
+		}
+	}
+	return nil, cli.BadInput(err, "\"spoor contract check\" lists all that is wrong with contracts.")
 }
 
 // loadContracts reads a folder of contracts. Problems carry paths that can be opened from here.

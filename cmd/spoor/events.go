@@ -136,23 +136,7 @@ func (c *eventsCommand) all(ctx context.Context, streams *cli.Streams, a *asker,
 	if err != nil {
 		return err
 	}
-	request := &spoorv1.ListEventsRequest{Filter: filter, Limit: page}
-	for {
-		answer, err := ask(ctx, a, a.ListEvents, request)
-		if err != nil {
-			return err
-		}
-		for _, ev := range answer.GetEvents() {
-			if err := write(ev); err != nil {
-				return err
-			}
-			request.AfterId = ev.GetId()
-		}
-		if !answer.GetMore() || len(answer.GetEvents()) == 0 {
-			completeness(streams, answer.GetCompleteness())
-			return nil
-		}
-	}
+	return eachEvent(ctx, a, streams, filter, write)
 }
 
 // writer returns what writes one event after the other.

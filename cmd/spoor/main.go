@@ -33,7 +33,8 @@ type grammar struct {
 	SQL      sqlCommand      `cmd:"" name:"sql" group:"ask" help:"Run one read-only SQL statement on the store."`
 	Status   statusCommand   `cmd:"" group:"ask" help:"Say which agents report, what they can see, and what is stored."`
 
-	Contract contractCommand `cmd:"" group:"agree" help:"Work on contracts."`
+	Contract contractCommand `cmd:"" group:"agree" help:"Work on contracts: learn, check, compare, test, export."`
+	Record   recordCommand   `cmd:"" group:"agree" help:"Write stored events to a file, to test contracts by."`
 
 	Selftest selftestCommand `cmd:"" group:"about" help:"Say what can and cannot be seen on this host, proven by doing it."`
 	Version  versionCommand  `cmd:"" group:"about" help:"Say which version this is."`

@@ -9,6 +9,7 @@
 package export
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,6 +19,9 @@ import (
 
 	"github.com/spoor/spoor/contract"
 )
+
+// ErrNoLabels means that Options.PodLabels does not know the workload of a contract.
+var ErrNoLabels = errors.New("nobody said the labels")
 
 // Options say what a contract does not.
 type Options struct {
@@ -91,7 +95,7 @@ func subject(c *contract.Contract, o Options) (Pods, error) {
 	}
 	labels, ok := o.labels(namespace, string(w.Kind), string(w.Name))
 	if !ok {
-		return Pods{}, fmt.Errorf("export %s: the labels of the pods of %s %s/%s are not known", c.FullName(), w.Kind, namespace, w.Name)
+		return Pods{}, fmt.Errorf("export %s: %w of the pods of %s %s/%s", c.FullName(), ErrNoLabels, w.Kind, namespace, w.Name)
 	}
 	return Pods{Namespace: namespace, Labels: labels}, nil
 }

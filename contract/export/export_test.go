@@ -191,7 +191,7 @@ func TestWhatCannotBeExported(t *testing.T) {
 	for selector, want := range map[string]string{
 		`{kind: Deployment, name: "check*"}`: `spec.workload.name is "check*"`,
 		`{kind: Unit, name: a.service}`:      "a Unit is no pod",
-		`{kind: Deployment, name: unknown}`:  "are not known",
+		`{kind: Deployment, name: unknown}`:  "nobody said the labels",
 	} {
 		c := parse(t, "apiVersion: spoor.dev/v1\nkind: Contract\nmetadata: {name: c, namespace: shop}\nspec: {workload: "+selector+"}\n")
 		if _, _, err := ToNetworkPolicy(c, options); err == nil || !strings.Contains(err.Error(), want) {
