@@ -23,6 +23,9 @@ UNIT = $$($(GO) list ./... | grep -v '^github.com/spoor/spoor/test\(/\|$$\)')
 # Executions, not seconds: a Go fuzzer that is stopped by the clock now and then fails with "context deadline exceeded".
 FUZZTIME ?= 10000x
 KERNELS ?= 5.10 6.1 6.12
+# base is what every kernel has; full takes the best of each.
+TIERS ?= base
+IN_KERNEL = env CGO_ENABLED=0 VM_TIMEOUT=3600 $(GO) test -count=1 -timeout=90m -exec "$$PWD/test/kernels/exec $$kernel"
 DATA ?= build/data
 
 ##@ Use
@@ -58,6 +61,7 @@ test: ## Everything that must pass; needs root for the parts that load eBPF prog
 	@$(STAGE) "unit tests" $(MAKE) --no-print-directory unit
 	@$(STAGE) "web page" $(MAKE) --no-print-directory test-web
 	@$(STAGE) "integration tests" $(MAKE) --no-print-directory integration
+	@$(STAGE) "kernel 6.1" $(MAKE) --no-print-directory test-kernel
 	@$(STAGE) --summary
 	@grep -hE '^(ok|FAIL|---)' build/unit.log build/web.log build/integration.log
 
@@ -80,21 +84,46 @@ test-web: ## The web page in a real browser
 	@$(GO) -C test/web test -count=1 -timeout=10m ./... 2>&1 | tee build/web.log
 
 .PHONY: test-kernels
-test-kernels: build ## The integration tests on Debian's kernels 5.10, 6.1 and 6.12, in virtual machines
+test-kernels: build ## The integration tests on Debian's kernels 5.10, 6.1 and 6.12, in virtual machines; columns for `make coverage`
 	@test/kernels/deps
 	@test/kernels/fetch $(KERNELS)
-	@for kernel in $(KERNELS); do $(STAGE) "kernel $$kernel" \
-		env CGO_ENABLED=0 $(GO) test -count=1 -timeout=60m -exec "$$PWD/test/kernels/exec $$kernel" ./test/coverage ./test/up; done
+	@mkdir -p build/coverage
+	@failed=0; for kernel in $(KERNELS); do \
+		$(STAGE) "kernel $$kernel" $(IN_KERNEL) ./test/up ./test/selftest ./test/kernels/verifier || failed=1; \
+		for tier in $(TIERS); do \
+			VM_OUT=$$PWD/build/coverage/$$kernel-$$tier.json $(STAGE) "coverage of kernel $$kernel, tier $$tier" \
+				$(IN_KERNEL) ./test/coverage -tier $${tier/full/auto} || failed=1; \
+		done; \
+	done; exit $$failed
+
+.PHONY: test-kernel
+test-kernel: build ## The same in short: what is seen on kernel 6.1, ext4 and xfs, and what the verifier says there
+	@test/kernels/deps
+	@CGO_ENABLED=0 $(GO) test -count=1 -timeout=60m -exec "$$PWD/test/kernels/run 6.1 -s ext4,xfs -m sctp" ./test/kernels/verifier ./test/coverage
 
 .PHONY: test-upgrade
 test-upgrade: build ## Replace the agent 100 times under load, and look for facts that are missing or doubled
 	@SPOOR_UPGRADES=$${SPOOR_UPGRADES:-100} tools/integration -v -run 'TestUpgrade$$' ./test/upgrade
 
 .PHONY: coverage
-coverage: build ## Do every act under an agent's eyes on this kernel, and write docs/coverage.md
+coverage: build ## Do every act under an agent's eyes on this kernel, and write docs/coverage.md of that and what was measured elsewhere
+	@tools/deps acts
 	@mkdir -p build/coverage
-	@SPOOR_COVERAGE_OUT=$$PWD/build/coverage/$$(uname -r | cut -d. -f1,2)-base.json tools/integration ./test/coverage
-	@$(GO) run ./test/coverage/table build/coverage/*.json > docs/coverage.md
+	@for tier in $(TIERS); do \
+		SPOOR_TEST_OUT=$$PWD/build/coverage/$$(uname -r | cut -d. -f1,2)-$$tier.json tools/integration ./test/coverage -tier $${tier/full/auto}; done
+	@find build/coverage -name '*.json' -size +0 -exec cp {} test/coverage/columns/ \;
+	@$(MAKE) --no-print-directory coverage-table
+
+.PHONY: coverage-table
+coverage-table: ## Write docs/coverage.md of the columns in test/coverage/columns
+	@$(GO) run ./test/coverage/table test/coverage/columns/*.json > docs/coverage.md
+
+.PHONY: verifier-cost
+verifier-cost: ## Write down what the programs cost the verifier of this kernel and of those in virtual machines
+	@$(GO) test -count=1 -exec "$(SUDO)" ./test/kernels/verifier -update
+	@test/kernels/deps
+	@for kernel in $(KERNELS); do \
+		VM_OUT=$$PWD/test/kernels/verifier/testdata/$$kernel-amd64 $(IN_KERNEL) ./test/kernels/verifier -update; done
 
 .PHONY: fuzz
 fuzz: ## Every fuzzer for FUZZTIME, 10,000 executions (10000x) or a time (60s)
