@@ -42,16 +42,17 @@ const (
 
 // Agent observes one node.
 type Agent struct {
-	o       Options
-	clock   *kernel.Clock
-	process *sensor.Process
-	file    *sensor.File // this and those below are nil when they are left out, too
-	socket  *sensor.Socket
-	udp     *sensor.UDP    // nil where there is no cgroup v2 hierarchy
-	shares  *shares        // nil where the kernel cannot iterate mappings
-	pins    *pin.Directory // nil where nothing is kept for the next agent
-	changes *changes       // nil where the kernel or the agent's rights do not allow to see names
-	answers *answers       // nil where there is no sensor udp
+	o        Options
+	clock    *kernel.Clock
+	process  *sensor.Process
+	file     *sensor.File // this and those below are nil when they are left out, too
+	socket   *sensor.Socket
+	udp      *sensor.UDP    // nil where there is no cgroup v2 hierarchy
+	shares   *shares        // nil where the kernel cannot iterate mappings
+	pins     *pin.Directory // nil where nothing is kept for the next agent
+	changes  *changes       // nil where the kernel or the agent's rights do not allow to see names
+	answers  *answers       // nil where there is no sensor udp
+	readback *readback      // nil where neither tier of it can be had
 
 	table     *process.Table
 	workloads *workload.Resolver
@@ -157,10 +158,11 @@ func (a *Agent) open() error {
 		}
 	}
 	a.openMemory()
+	readings := a.openReadback()
 	if err := a.pins.Sweep(); err != nil {
 		return err
 	}
-	a.coverage = append(a.coverage, names)
+	a.coverage = append(a.coverage, names, readings)
 	for _, c := range a.coverage {
 		a.o.Logger.Info("sensor attached", "sensor", c.GetSensor(), "tier", c.GetTier(), "reason", c.GetReason())
 		a.add(time.Now(), nil, nil, &spoorv1.Record{Fact: &spoorv1.Record_Coverage{Coverage: c}})
@@ -359,6 +361,10 @@ func (a *Agent) turn(now time.Time) error {
 			return err
 		}
 	}
+	// First: whatever was read until now was written before.
+	if err := a.readback.fetch(); err != nil {
+		return err
+	}
 	var files, sockets bool
 	var err error
 	if a.file != nil {
@@ -393,6 +399,7 @@ func (a *Agent) turn(now time.Time) error {
 	}
 	a.tellChanges(now, false) // before the writes: a file is made first
 	a.tell(now, false)
+	a.tellReadings(now)                            // after the writes
 	a.table.Tick(uint64(now.Sub(a.clock.Time(0)))) //nolint:gosec // after boot
 	a.settle(now)
 	return a.present(now)
@@ -418,6 +425,9 @@ func (a *Agent) close() error {
 	var errs []error
 	if a.changes != nil {
 		errs = append(errs, a.changes.names.Close())
+	}
+	if a.readback != nil {
+		errs = append(errs, a.readback.sensor.Close())
 	}
 	if a.shares != nil {
 		errs = append(errs, a.shares.memory.Close())
@@ -460,6 +470,7 @@ func (a *Agent) add(t time.Time, p *spoorv1.Process, in *workload.Instance, r *s
 // Start implements process.Sink.
 func (a *Agent) Start(p *process.Process, cause spoorv1.ProcessStart_Cause, when uint64) {
 	a.changes.enter(p)
+	a.readback.enter(p)
 	a.add(a.clock.Time(when), p.Proto, p.Instance, &spoorv1.Record{
 		Fact: &spoorv1.Record_ProcessStart{ProcessStart: &spoorv1.ProcessStart{Cause: cause}},
 	})

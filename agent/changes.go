@@ -219,6 +219,7 @@ func (a *Agent) addChange(now time.Time, ch *change) {
 	}
 	if ch.Op == sensor.NameRemoved && ch.Last {
 		c.gone.Add(ch.Inode, struct{}{})
+		a.readback.forget(ch.Inode)
 	}
 	if ch.Target != "" && !ch.TargetCut && !ch.Directory && ch.Inode.Number != 0 {
 		c.moved.Add(ch.Inode, ch.Target)

@@ -30,6 +30,9 @@ func (a *Agent) allLosses() (map[lossKey]uint64, error) {
 		sources["dns"] = a.answers.dns.Losses
 		all[lossKey{"dns", "table_full"}] = a.answers.names.evicted
 	}
+	if a.readback != nil {
+		sources["readback"] = a.readback.losses
+	}
 	if a.changes != nil {
 		sources["names"] = a.changes.names.Losses
 		all[lossKey{"names", "unknown_process"}] = a.changes.unknown

@@ -12,7 +12,7 @@ import (
 type metrics struct {
 	agent *Agent
 
-	lost, events, held, connected, attempts, remembered, tier, unnamed *prometheus.Desc
+	lost, events, held, connected, attempts, remembered, tier, unnamed, forgotten *prometheus.Desc
 }
 
 func newMetrics(a *Agent) *metrics {
@@ -28,6 +28,7 @@ func newMetrics(a *Agent) *metrics {
 		attempts:   desc("connects_total", "Streams to a collector that were begun."),
 		remembered: desc("remembered", "Entries of the agent's bounded tables.", "table"),
 		unnamed:    desc("unnamed_total", "Containers whose events were sent without a name, by reason: it did not come in time, or too many events waited.", "reason"),
+		forgotten:  desc("forgotten_total", "Entries of the agent's bounded tables that went before their time for want of room.", "table"),
 		tier:       desc("sensor_tier", "1 for the tier that each sensor runs in.", "sensor", "tier"),
 	}
 }
@@ -63,6 +64,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for reason, n := range state.unnamed {
 		counter(m.unnamed, float64(n), reason)
 	}
+	for table, n := range state.forgotten {
+		counter(m.forgotten, float64(n), table)
+	}
 	for k, n := range state.losses {
 		counter(m.lost, float64(n), k.source, k.reason)
 	}
@@ -71,6 +75,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 // state is what the observing goroutine publishes for the scraping one.
 type state struct {
 	remembered map[string]int
+	forgotten  map[string]uint64
 	losses     map[lossKey]uint64
 	unnamed    map[string]uint64
 }
@@ -82,6 +87,6 @@ func (a *Agent) publish() {
 		"late": a.workloads.Unnamed(), "crowded": a.held.crowded,
 	}, remembered: map[string]int{
 		"processes": a.table.Len(), "files": a.writes.Len(), "peers": a.flows.Len(),
-		"cgroups": a.workloads.Len(), "events_without_name": a.held.count,
-	}})
+		"cgroups": a.workloads.Len(), "events_without_name": a.held.count, "written_files": a.readback.len(),
+	}, forgotten: map[string]uint64{"written_files": a.readback.forgotten()}})
 }

@@ -25,7 +25,7 @@ const (
 
 // Optional returns the names of the sensors that Options.Without can leave out: all but that of processes, without which
 // nothing else has an owner.
-func Optional() []string { return []string{"file", "socket", "udp", "names", "memory", "dns"} }
+func Optional() []string { return []string{"file", "socket", "udp", "names", "memory", "dns", "readback"} }
 
 // Options of an Agent. The zero value of a field takes the default that stands beside it.
 type Options struct {

@@ -92,6 +92,7 @@ func (a *Agent) tellWrite(w *write) {
 	if place.HostPath != path && !w.PathCut {
 		f.HostPath, _ = exact(place.HostPath)
 	}
+	a.noteWrite(w, f, place.HostPath)
 	a.add(a.clock.Time(w.Last), w.process.Proto, w.process.Instance, &spoorv1.Record{
 		Fact: &spoorv1.Record_FileWrite{FileWrite: &spoorv1.FileWrite{
 			File:       f,

@@ -77,6 +77,9 @@ func New() (*Resolver, error) {
 // Host returns a process that has the host's view, and its mount namespace (the inode number).
 func (r *Resolver) Host() (tgid, mntNS uint32) { return r.hostProc, r.hostNS }
 
+// Root is a path under which this process reaches the host's files: "/" of the host is there.
+func (r *Resolver) Root() string { return r.root }
+
 // Learn reads the mounts of a namespace that is not known yet, while the process that is in it still runs.
 func (r *Resolver) Learn(mntNS, tgid uint32) { r.mounts(mntNS, tgid) }
 

@@ -363,6 +363,54 @@ func (Share_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_spoor_v1_event_proto_rawDescGZIP(), []int{12, 0}
 }
 
+type Share_Access int32
+
+const (
+	// As of KIND_MEMORY: both have it at the same time.
+	Share_ACCESS_UNSPECIFIED Share_Access = 0
+	// It opened for reading, or executed, what the other wrote. In the base tier: it read.
+	Share_ACCESS_READ Share_Access = 1
+)
+
+// Enum value maps for Share_Access.
+var (
+	Share_Access_name = map[int32]string{
+		0: "ACCESS_UNSPECIFIED",
+		1: "ACCESS_READ",
+	}
+	Share_Access_value = map[string]int32{
+		"ACCESS_UNSPECIFIED": 0,
+		"ACCESS_READ":        1,
+	}
+)
+
+func (x Share_Access) Enum() *Share_Access {
+	p := new(Share_Access)
+	*p = x
+	return p
+}
+
+func (x Share_Access) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Share_Access) Descriptor() protoreflect.EnumDescriptor {
+	return file_spoor_v1_event_proto_enumTypes[6].Descriptor()
+}
+
+func (Share_Access) Type() protoreflect.EnumType {
+	return &file_spoor_v1_event_proto_enumTypes[6]
+}
+
+func (x Share_Access) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Share_Access.Descriptor instead.
+func (Share_Access) EnumDescriptor() ([]byte, []int) {
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{12, 1}
+}
+
 // Workload is who somebody would page: cluster / namespace / kind / name.
 type Workload struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1601,11 +1649,18 @@ func (x *Dns) GetLast() *timestamppb.Timestamp {
 
 // Share: memory, a file or a socket joins two workloads.
 type Share struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          Share_Kind             `protobuf:"varint,1,opt,name=kind,proto3,enum=spoor.v1.Share_Kind" json:"kind,omitempty"`
-	File          *File                  `protobuf:"bytes,2,opt,name=file,proto3" json:"file,omitempty"`
-	Other         *Workload              `protobuf:"bytes,3,opt,name=other,proto3" json:"other,omitempty"`
-	OtherExecId   string                 `protobuf:"bytes,4,opt,name=other_exec_id,json=otherExecId,proto3" json:"other_exec_id,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Kind        Share_Kind             `protobuf:"varint,1,opt,name=kind,proto3,enum=spoor.v1.Share_Kind" json:"kind,omitempty"`
+	File        *File                  `protobuf:"bytes,2,opt,name=file,proto3" json:"file,omitempty"`
+	Other       *Workload              `protobuf:"bytes,3,opt,name=other,proto3" json:"other,omitempty"`
+	OtherExecId string                 `protobuf:"bytes,4,opt,name=other_exec_id,json=otherExecId,proto3" json:"other_exec_id,omitempty"`
+	// Instance.id of the other. Of a KIND_FILE that is read it differs from that of the event's instance, also where the
+	// workload is the same: then an instance reads what an earlier life of its workload, or another replica, wrote.
+	OtherInstance string `protobuf:"bytes,5,opt,name=other_instance,json=otherInstance,proto3" json:"other_instance,omitempty"`
+	// What the process of the event did with what the other has.
+	Access Share_Access `protobuf:"varint,6,opt,name=access,proto3,enum=spoor.v1.Share_Access" json:"access,omitempty"`
+	// When the other last wrote the file, as far as its writes were told by then.
+	Written       *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=written,proto3" json:"written,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1666,6 +1721,27 @@ func (x *Share) GetOtherExecId() string {
 		return x.OtherExecId
 	}
 	return ""
+}
+
+func (x *Share) GetOtherInstance() string {
+	if x != nil {
+		return x.OtherInstance
+	}
+	return ""
+}
+
+func (x *Share) GetAccess() Share_Access {
+	if x != nil {
+		return x.Access
+	}
+	return Share_ACCESS_UNSPECIFIED
+}
+
+func (x *Share) GetWritten() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Written
+	}
+	return nil
 }
 
 // Loss: something was not seen or not kept, how much, where and why.
@@ -2230,17 +2306,23 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"\x06net_ns\x18\t \x01(\rR\x05netNs\x120\n" +
 	"\x05first\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x05first\x12.\n" +
-	"\x04last\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x04last\"\xf2\x01\n" +
+	"\x04last\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x04last\"\xb2\x03\n" +
 	"\x05Share\x12(\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x14.spoor.v1.Share.KindR\x04kind\x12\"\n" +
 	"\x04file\x18\x02 \x01(\v2\x0e.spoor.v1.FileR\x04file\x12(\n" +
 	"\x05other\x18\x03 \x01(\v2\x12.spoor.v1.WorkloadR\x05other\x12\"\n" +
-	"\rother_exec_id\x18\x04 \x01(\tR\votherExecId\"M\n" +
+	"\rother_exec_id\x18\x04 \x01(\tR\votherExecId\x12%\n" +
+	"\x0eother_instance\x18\x05 \x01(\tR\rotherInstance\x12.\n" +
+	"\x06access\x18\x06 \x01(\x0e2\x16.spoor.v1.Share.AccessR\x06access\x124\n" +
+	"\awritten\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\awritten\"M\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tKIND_FILE\x10\x01\x12\x0f\n" +
 	"\vKIND_MEMORY\x10\x02\x12\x0f\n" +
-	"\vKIND_SOCKET\x10\x03\"\xa8\x01\n" +
+	"\vKIND_SOCKET\x10\x03\"1\n" +
+	"\x06Access\x12\x16\n" +
+	"\x12ACCESS_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vACCESS_READ\x10\x01\"\xa8\x01\n" +
 	"\x04Loss\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
@@ -2305,7 +2387,7 @@ func file_spoor_v1_event_proto_rawDescGZIP() []byte {
 	return file_spoor_v1_event_proto_rawDescData
 }
 
-var file_spoor_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_spoor_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
 var file_spoor_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_spoor_v1_event_proto_goTypes = []any{
 	(StorageClass)(0),             // 0: spoor.v1.StorageClass
@@ -2314,70 +2396,73 @@ var file_spoor_v1_event_proto_goTypes = []any{
 	(ProcessStart_Cause)(0),       // 3: spoor.v1.ProcessStart.Cause
 	(FileChange_Operation)(0),     // 4: spoor.v1.FileChange.Operation
 	(Share_Kind)(0),               // 5: spoor.v1.Share.Kind
-	(*Workload)(nil),              // 6: spoor.v1.Workload
-	(*Instance)(nil),              // 7: spoor.v1.Instance
-	(*Process)(nil),               // 8: spoor.v1.Process
-	(*ProcessStart)(nil),          // 9: spoor.v1.ProcessStart
-	(*ProcessExit)(nil),           // 10: spoor.v1.ProcessExit
-	(*File)(nil),                  // 11: spoor.v1.File
-	(*FileWrite)(nil),             // 12: spoor.v1.FileWrite
-	(*FileChange)(nil),            // 13: spoor.v1.FileChange
-	(*Endpoint)(nil),              // 14: spoor.v1.Endpoint
-	(*Flow)(nil),                  // 15: spoor.v1.Flow
-	(*Listen)(nil),                // 16: spoor.v1.Listen
-	(*Dns)(nil),                   // 17: spoor.v1.Dns
-	(*Share)(nil),                 // 18: spoor.v1.Share
-	(*Loss)(nil),                  // 19: spoor.v1.Loss
-	(*Coverage)(nil),              // 20: spoor.v1.Coverage
-	(*Event)(nil),                 // 21: spoor.v1.Event
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(Share_Access)(0),             // 6: spoor.v1.Share.Access
+	(*Workload)(nil),              // 7: spoor.v1.Workload
+	(*Instance)(nil),              // 8: spoor.v1.Instance
+	(*Process)(nil),               // 9: spoor.v1.Process
+	(*ProcessStart)(nil),          // 10: spoor.v1.ProcessStart
+	(*ProcessExit)(nil),           // 11: spoor.v1.ProcessExit
+	(*File)(nil),                  // 12: spoor.v1.File
+	(*FileWrite)(nil),             // 13: spoor.v1.FileWrite
+	(*FileChange)(nil),            // 14: spoor.v1.FileChange
+	(*Endpoint)(nil),              // 15: spoor.v1.Endpoint
+	(*Flow)(nil),                  // 16: spoor.v1.Flow
+	(*Listen)(nil),                // 17: spoor.v1.Listen
+	(*Dns)(nil),                   // 18: spoor.v1.Dns
+	(*Share)(nil),                 // 19: spoor.v1.Share
+	(*Loss)(nil),                  // 20: spoor.v1.Loss
+	(*Coverage)(nil),              // 21: spoor.v1.Coverage
+	(*Event)(nil),                 // 22: spoor.v1.Event
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
 }
 var file_spoor_v1_event_proto_depIdxs = []int32{
-	6,  // 0: spoor.v1.Instance.workload:type_name -> spoor.v1.Workload
-	22, // 1: spoor.v1.Instance.start_time:type_name -> google.protobuf.Timestamp
-	22, // 2: spoor.v1.Process.start_time:type_name -> google.protobuf.Timestamp
+	7,  // 0: spoor.v1.Instance.workload:type_name -> spoor.v1.Workload
+	23, // 1: spoor.v1.Instance.start_time:type_name -> google.protobuf.Timestamp
+	23, // 2: spoor.v1.Process.start_time:type_name -> google.protobuf.Timestamp
 	3,  // 3: spoor.v1.ProcessStart.cause:type_name -> spoor.v1.ProcessStart.Cause
 	0,  // 4: spoor.v1.File.storage_class:type_name -> spoor.v1.StorageClass
-	11, // 5: spoor.v1.FileWrite.file:type_name -> spoor.v1.File
-	22, // 6: spoor.v1.FileWrite.first:type_name -> google.protobuf.Timestamp
-	22, // 7: spoor.v1.FileWrite.last:type_name -> google.protobuf.Timestamp
+	12, // 5: spoor.v1.FileWrite.file:type_name -> spoor.v1.File
+	23, // 6: spoor.v1.FileWrite.first:type_name -> google.protobuf.Timestamp
+	23, // 7: spoor.v1.FileWrite.last:type_name -> google.protobuf.Timestamp
 	4,  // 8: spoor.v1.FileChange.operation:type_name -> spoor.v1.FileChange.Operation
-	11, // 9: spoor.v1.FileChange.file:type_name -> spoor.v1.File
-	6,  // 10: spoor.v1.Endpoint.workload:type_name -> spoor.v1.Workload
+	12, // 9: spoor.v1.FileChange.file:type_name -> spoor.v1.File
+	7,  // 10: spoor.v1.Endpoint.workload:type_name -> spoor.v1.Workload
 	1,  // 11: spoor.v1.Flow.transport:type_name -> spoor.v1.Transport
 	2,  // 12: spoor.v1.Flow.direction:type_name -> spoor.v1.Direction
-	14, // 13: spoor.v1.Flow.local:type_name -> spoor.v1.Endpoint
-	14, // 14: spoor.v1.Flow.peer:type_name -> spoor.v1.Endpoint
-	22, // 15: spoor.v1.Flow.first:type_name -> google.protobuf.Timestamp
-	22, // 16: spoor.v1.Flow.last:type_name -> google.protobuf.Timestamp
+	15, // 13: spoor.v1.Flow.local:type_name -> spoor.v1.Endpoint
+	15, // 14: spoor.v1.Flow.peer:type_name -> spoor.v1.Endpoint
+	23, // 15: spoor.v1.Flow.first:type_name -> google.protobuf.Timestamp
+	23, // 16: spoor.v1.Flow.last:type_name -> google.protobuf.Timestamp
 	1,  // 17: spoor.v1.Listen.transport:type_name -> spoor.v1.Transport
-	14, // 18: spoor.v1.Listen.local:type_name -> spoor.v1.Endpoint
-	14, // 19: spoor.v1.Dns.server:type_name -> spoor.v1.Endpoint
-	22, // 20: spoor.v1.Dns.first:type_name -> google.protobuf.Timestamp
-	22, // 21: spoor.v1.Dns.last:type_name -> google.protobuf.Timestamp
+	15, // 18: spoor.v1.Listen.local:type_name -> spoor.v1.Endpoint
+	15, // 19: spoor.v1.Dns.server:type_name -> spoor.v1.Endpoint
+	23, // 20: spoor.v1.Dns.first:type_name -> google.protobuf.Timestamp
+	23, // 21: spoor.v1.Dns.last:type_name -> google.protobuf.Timestamp
 	5,  // 22: spoor.v1.Share.kind:type_name -> spoor.v1.Share.Kind
-	11, // 23: spoor.v1.Share.file:type_name -> spoor.v1.File
-	6,  // 24: spoor.v1.Share.other:type_name -> spoor.v1.Workload
-	22, // 25: spoor.v1.Loss.from:type_name -> google.protobuf.Timestamp
-	22, // 26: spoor.v1.Loss.to:type_name -> google.protobuf.Timestamp
-	22, // 27: spoor.v1.Event.time:type_name -> google.protobuf.Timestamp
-	7,  // 28: spoor.v1.Event.instance:type_name -> spoor.v1.Instance
-	8,  // 29: spoor.v1.Event.process:type_name -> spoor.v1.Process
-	9,  // 30: spoor.v1.Event.process_start:type_name -> spoor.v1.ProcessStart
-	10, // 31: spoor.v1.Event.process_exit:type_name -> spoor.v1.ProcessExit
-	12, // 32: spoor.v1.Event.file_write:type_name -> spoor.v1.FileWrite
-	13, // 33: spoor.v1.Event.file_change:type_name -> spoor.v1.FileChange
-	15, // 34: spoor.v1.Event.flow:type_name -> spoor.v1.Flow
-	16, // 35: spoor.v1.Event.listen:type_name -> spoor.v1.Listen
-	17, // 36: spoor.v1.Event.dns:type_name -> spoor.v1.Dns
-	18, // 37: spoor.v1.Event.share:type_name -> spoor.v1.Share
-	19, // 38: spoor.v1.Event.loss:type_name -> spoor.v1.Loss
-	20, // 39: spoor.v1.Event.coverage:type_name -> spoor.v1.Coverage
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	12, // 23: spoor.v1.Share.file:type_name -> spoor.v1.File
+	7,  // 24: spoor.v1.Share.other:type_name -> spoor.v1.Workload
+	6,  // 25: spoor.v1.Share.access:type_name -> spoor.v1.Share.Access
+	23, // 26: spoor.v1.Share.written:type_name -> google.protobuf.Timestamp
+	23, // 27: spoor.v1.Loss.from:type_name -> google.protobuf.Timestamp
+	23, // 28: spoor.v1.Loss.to:type_name -> google.protobuf.Timestamp
+	23, // 29: spoor.v1.Event.time:type_name -> google.protobuf.Timestamp
+	8,  // 30: spoor.v1.Event.instance:type_name -> spoor.v1.Instance
+	9,  // 31: spoor.v1.Event.process:type_name -> spoor.v1.Process
+	10, // 32: spoor.v1.Event.process_start:type_name -> spoor.v1.ProcessStart
+	11, // 33: spoor.v1.Event.process_exit:type_name -> spoor.v1.ProcessExit
+	13, // 34: spoor.v1.Event.file_write:type_name -> spoor.v1.FileWrite
+	14, // 35: spoor.v1.Event.file_change:type_name -> spoor.v1.FileChange
+	16, // 36: spoor.v1.Event.flow:type_name -> spoor.v1.Flow
+	17, // 37: spoor.v1.Event.listen:type_name -> spoor.v1.Listen
+	18, // 38: spoor.v1.Event.dns:type_name -> spoor.v1.Dns
+	19, // 39: spoor.v1.Event.share:type_name -> spoor.v1.Share
+	20, // 40: spoor.v1.Event.loss:type_name -> spoor.v1.Loss
+	21, // 41: spoor.v1.Event.coverage:type_name -> spoor.v1.Coverage
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_spoor_v1_event_proto_init() }
@@ -2402,7 +2487,7 @@ func file_spoor_v1_event_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spoor_v1_event_proto_rawDesc), len(file_spoor_v1_event_proto_rawDesc)),
-			NumEnums:      6,
+			NumEnums:      7,
 			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,

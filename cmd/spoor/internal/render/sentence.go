@@ -205,6 +205,9 @@ func shareSentence(node string, s *spoorv1.Share) string {
 	if s.GetFile() != nil {
 		what += " (" + pathOf(s.GetFile()) + ")"
 	}
+	if s.GetAccess() == spoorv1.Share_ACCESS_READ {
+		return "reads " + what + ", which " + WorkloadName(s.GetOther(), node) + " wrote"
+	}
 	return "shares " + what + " with " + WorkloadName(s.GetOther(), node)
 }
 

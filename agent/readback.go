@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2/simplelru"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/spoor/spoor/agent/process"
+	"github.com/spoor/spoor/agent/sensor"
+	"github.com/spoor/spoor/agent/workload"
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+const (
+	// How often a file that one instance reads again and again is told of.
+	readAgain = time.Hour
+	// Pairs of a file and a reading instance that are remembered as told.
+	rememberedReadings = 32768
+	// Instances that are remembered as seen.
+	rememberedInstances = 4096
+	// Readings that wait until the workload that wrote has a name.
+	maxUnnamedReadings = 1024
+)
+
+// reader is a tier of the read-back sensor.
+type reader interface {
+	// Room is how many files may be watched at once.
+	Room() int
+	Watch(f *sensor.WatchedFile) error
+	Forget(i sensor.Inode) error
+	// Revive watches files again that were left alone because they are read so often.
+	Revive()
+	Read(fn func(*sensor.Reading)) error
+	Losses() ([]sensor.Loss, error)
+	Close() error
+}
+
+// writtenFile is a file as its last writer left it.
+type writtenFile struct {
+	instance *workload.Instance
+	execID   string
+	cgroup   uint64
+	last     time.Time
+	// Within its file system.
+	path   string
+	fsType string
+}
+
+// readKey is a file in the hands of an instance that did not write it.
+type readKey struct {
+	inode    sensor.Inode
+	instance string
+}
+
+// readback knows which instance wrote which file, for as long as nobody else writes it: in memory alone. What was written
+// before the agent started has no writer. The files that were written last are kept, as many as the sensor has room for.
+type readback struct {
+	sensor reader
+	files  *lru.LRU[sensor.Inode, *writtenFile]
+	told   *lru.LRU[readKey, time.Time]
+	seen   *lru.LRU[*workload.Instance, struct{}]
+	read   []sensor.Reading // in this turn, and those that wait
+	// Files that were given up for want of room, and readings by a process that is in no table.
+	evicted, unknown uint64
+	err              error
+}
+
+func newReadback(s reader) (*readback, error) {
+	r := &readback{sensor: s}
+	var err error
+	r.files, err = lru.NewLRU(s.Room(), func(i sensor.Inode, _ *writtenFile) {
+		if err := s.Forget(i); err != nil && r.err == nil {
+			r.err = err
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("remember written files: %w", err)
+	}
+	if r.told, err = lru.NewLRU[readKey, time.Time](rememberedReadings, nil); err != nil {
+		return nil, fmt.Errorf("remember readings: %w", err)
+	}
+	if r.seen, err = lru.NewLRU[*workload.Instance, struct{}](rememberedInstances, nil); err != nil {
+		return nil, fmt.Errorf("remember instances: %w", err)
+	}
+	return r, nil
+}
+
+// openReadback opens the best tier of the read-back sensor, and says what it cannot see; or that there is none.
+func (a *Agent) openReadback() *spoorv1.Coverage {
+	c := &spoorv1.Coverage{Sensor: "readback", Tier: "off"}
+	if a.without(c) {
+		return c
+	}
+	if a.file == nil {
+		c.Reason = "readings of what others wrote are not seen: it needs the sensor file"
+		return c
+	}
+	s, reason, err := a.openReader(c)
+	if err == nil {
+		a.readback, err = newReadback(s)
+	}
+	if err != nil {
+		c.Tier, c.Reason = "off", "readings of what others wrote are not seen: "+err.Error()
+		return c
+	}
+	c.Reason = reason + "; not what was written before the agent started, nor by sessions and what belongs to no workload"
+	return c
+}
+
+func (a *Agent) openReader(c *spoorv1.Coverage) (reader, string, error) {
+	why := a.mayFull()
+	if why == nil {
+		var full *sensor.Readback
+		if full, why = sensor.OpenReadback(); why == nil {
+			c.Tier = "full"
+			return full, "sees an instance open for reading what another one wrote", nil
+		}
+	}
+	base, err := sensor.OpenMarkedReadback()
+	if err != nil {
+		return nil, "", fmt.Errorf("%w; nor in the full tier: %w", err, why)
+	}
+	c.Tier = "base"
+	return base, "sees an instance read what another one wrote, half a second later at the earliest; not through an overlay; of a file that " +
+		"its own writer reads all the time, only now and then; not in the full tier: " + why.Error(), nil
+}
+
+// enter notes a process of an instance that may be a new one.
+func (r *readback) enter(p *process.Process) {
+	if r == nil || r.seen.Contains(p.Instance) {
+		return
+	}
+	r.seen.Add(p.Instance, struct{}{})
+	r.sensor.Revive()
+}
+
+// forget ends what is known of a file that is gone.
+func (r *readback) forget(i sensor.Inode) {
+	if r != nil {
+		r.files.Remove(i)
+	}
+}
+
+// fetch takes what was read until now. Facts about writes, and process events, are to be read after it.
+func (r *readback) fetch() error {
+	if r == nil {
+		return nil
+	}
+	if r.err != nil {
+		return r.err
+	}
+	return r.sensor.Read(func(reading *sensor.Reading) { r.read = append(r.read, *reading) })
+}
+
+// programs are below these on a host: whoever installs them writes what everybody reads.
+var programs = []string{"/usr/", "/lib", "/bin/", "/sbin/", "/boot/"}
+
+// carriesState says whether a file that was written may be what somebody relies on later.
+func carriesState(f *spoorv1.File) bool {
+	switch f.GetStorageClass() {
+	case spoorv1.StorageClass_STORAGE_CLASS_CONFIG:
+		return false
+	case spoorv1.StorageClass_STORAGE_CLASS_HOST:
+		for _, dir := range programs {
+			if strings.HasPrefix(f.GetPath(), dir) {
+				return false
+			}
+		}
+	}
+	return !f.GetUnlinked() && f.GetInode() != 0
+}
+
+// isService says whether a workload is one whose instances come and go by themselves: not people, nor what belongs to none.
+func isService(in *workload.Instance) bool {
+	switch in.Proto().GetWorkload().GetKind() {
+	case "Session", "Host", "Kernel":
+		return false
+	default:
+		return true
+	}
+}
+
+// noteWrite notes a write that was told as f, of a file that the host sees at hostPath.
+func (a *Agent) noteWrite(w *write, f *spoorv1.File, hostPath string) {
+	r := a.readback
+	if r == nil {
+		return
+	}
+	if f.GetUnlinked() {
+		r.forget(w.Inode)
+		return
+	}
+	if !w.Data || !carriesState(f) || !isService(w.process.Instance) {
+		return
+	}
+	now := &writtenFile{
+		instance: w.process.Instance, execID: w.process.Proto.GetExecId(), cgroup: w.CgroupID, last: a.clock.Time(w.Last),
+		path: w.Path, fsType: f.GetFsType(),
+	}
+	before, known := r.files.Get(w.Inode)
+	if known && before.last.After(now.last) { // told late
+		return
+	}
+	if r.files.Add(w.Inode, now) {
+		r.evicted++
+	}
+	if known && before.cgroup == now.cgroup {
+		return
+	}
+	file := &sensor.WatchedFile{Inode: w.Inode, CgroupID: w.CgroupID}
+	if hostPath != "" {
+		file.Path = a.storage.Root() + hostPath
+	}
+	if err := r.sensor.Watch(file); err != nil && r.err == nil {
+		r.err = err
+	}
+}
+
+// tellReadings tells of what was read, once for each file and reading instance in a while.
+func (a *Agent) tellReadings(now time.Time) {
+	r := a.readback
+	if r == nil {
+		return
+	}
+	waiting := r.read[:0]
+	for _, reading := range r.read {
+		if !a.tellReading(now, &reading) && len(waiting) < maxUnnamedReadings {
+			waiting = append(waiting, reading)
+		}
+	}
+	r.read = waiting
+}
+
+// tellReading reports false when it is to be asked again, since the writer has no name yet.
+func (a *Agent) tellReading(now time.Time, reading *sensor.Reading) bool {
+	r := a.readback
+	file, ok := r.files.Get(reading.Inode)
+	if !ok {
+		return true
+	}
+	p := a.readerOf(reading)
+	if p == nil {
+		r.unknown++
+		return true
+	}
+	if p.Instance == file.instance || p.Instance.Proto().GetWorkload().GetKind() == "Kernel" {
+		return true
+	}
+	if file.instance.Pending() {
+		return false
+	}
+	if !isService(file.instance) {
+		return true
+	}
+	key := readKey{reading.Inode, p.Instance.Proto().GetId()}
+	if told, ok := r.told.Get(key); ok && now.Sub(told) < readAgain {
+		return true
+	}
+	r.told.Add(key, now)
+	writer := file.instance.Proto()
+	a.add(a.clock.Time(reading.First), p.Proto, p.Instance, &spoorv1.Record{Fact: &spoorv1.Record_Share{Share: &spoorv1.Share{
+		Kind: spoorv1.Share_KIND_FILE, Access: spoorv1.Share_ACCESS_READ, File: a.fileAsRead(reading, file, p),
+		Other: writer.GetWorkload(), OtherInstance: writer.GetId(), OtherExecId: file.execID, Written: timestamppb.New(file.last),
+	}}})
+	return true
+}
+
+func (a *Agent) readerOf(reading *sensor.Reading) *process.Process {
+	if reading.Who == (sensor.Who{}) {
+		return a.table.ByTgid(reading.Tgid, reading.Last)
+	}
+	p := a.table.Get(reading.Who, reading.CgroupID)
+	a.table.Moved(p, reading.CgroupID)
+	return p
+}
+
+// fileAsRead is the file as its reader sees it.
+func (a *Agent) fileAsRead(reading *sensor.Reading, file *writtenFile, p *process.Process) *spoorv1.File {
+	ns := reading.MntNS
+	if ns == 0 {
+		ns = p.Proto.GetMntNs()
+	}
+	a.storage.Learn(ns, p.Who.Tgid)
+	path := file.path
+	if to := a.changes.movedTo(reading.Inode); to != "" {
+		path = to
+	}
+	place := a.storage.Locate(ns, p.Who.Tgid, reading.Inode.Dev, path)
+	f := &spoorv1.File{
+		Dev: reading.Inode.Dev, Inode: reading.Inode.Number, Generation: reading.Inode.Generation,
+		FsType: place.FSType, StorageClass: place.Class,
+	}
+	if f.GetFsType() == "" {
+		f.FsType = file.fsType
+	}
+	f.Path, f.PathRaw = exact(seen(place, path))
+	if place.HostPath != f.GetPath() {
+		f.HostPath, _ = exact(place.HostPath)
+	}
+	return f
+}
+
+// len is how many files are remembered.
+func (r *readback) len() int {
+	if r == nil {
+		return 0
+	}
+	return r.files.Len()
+}
+
+// forgotten is how many files were given up for want of room.
+func (r *readback) forgotten() uint64 {
+	if r == nil {
+		return 0
+	}
+	return r.evicted
+}
+
+// losses are those of the sensor and of what the agent keeps.
+func (r *readback) losses() ([]sensor.Loss, error) {
+	all, err := r.sensor.Losses()
+	return append(all, sensor.Loss{Reason: "unknown_process", Count: r.unknown}), err
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sensor
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/spoor/spoor/bpf"
+)
+
+// Reading is a file that was opened, or read, by a cgroup that did not write it.
+type Reading struct {
+	Inode Inode
+	// Who did it first, and in which cgroup and mount namespace. Of a sensor that knows the thread group alone: only Tgid.
+	Who      Who
+	Tgid     uint32
+	CgroupID uint64
+	MntNS    uint32
+	// Nanoseconds since boot.
+	First, Last uint64
+	// How often it was opened, as far as that is counted.
+	Opens uint32
+}
+
+const (
+	// What was opened for writing is known to be written, or forgotten, after this time. The agent reads facts twice a second.
+	candidateAge = 10 * time.Second
+	// Of the room in the kernel's map the agent takes half; see bpf/readback.bpf.c.
+	readbackRoom = 8192
+)
+
+var readbackLosses = []lossReason{{name: "files_full"}, {name: "readings_full"}}
+
+// Readback observes every open of a file that Watch named, or that was opened for writing just now. Opens by the cgroup that
+// wrote it end in the kernel, after one look-up, as do those of all other files.
+type Readback struct {
+	objects bpf.ReadbackObjects
+	link    link.Link
+	// Of the kernel's counters what was seen already.
+	touched, added uint64
+	swept          time.Time
+	keys           []bpf.ReadbackReadbackKey
+	facts          []bpf.ReadbackReadbackFact
+	files          []bpf.ReadbackReadbackFile
+	writers        []bpf.ReadbackReadbackWriter
+}
+
+// OpenReadback loads the sensor. It takes a kernel that allows fentry programs.
+func OpenReadback() (*Readback, error) {
+	spec, err := bpf.LoadReadback()
+	if err != nil {
+		return nil, fmt.Errorf("read-back sensor: %w", err)
+	}
+	if err := tellV1(spec); err != nil {
+		return nil, fmt.Errorf("read-back sensor: %w", err)
+	}
+	r := &Readback{
+		keys: make([]bpf.ReadbackReadbackKey, batchSize), facts: make([]bpf.ReadbackReadbackFact, batchSize),
+		files: make([]bpf.ReadbackReadbackFile, batchSize), writers: make([]bpf.ReadbackReadbackWriter, batchSize),
+	}
+	if err := spec.LoadAndAssign(&r.objects, nil); err != nil {
+		return nil, explain("read-back", err)
+	}
+	if r.link, err = link.AttachTracing(link.TracingOptions{Program: r.objects.ReadbackOpen}); err != nil {
+		return nil, errors.Join(fmt.Errorf("read-back sensor: attach: %w", err), r.objects.Close())
+	}
+	return r, nil
+}
+
+// Room is how many files may be watched at once.
+func (r *Readback) Room() int { return readbackRoom }
+
+// Watch names a file and the cgroup that wrote it last.
+func (r *Readback) Watch(f *WatchedFile) error {
+	value := bpf.ReadbackReadbackWriter{CgroupId: f.CgroupID}
+	if err := r.objects.Written.Put(kernelFile(f.Inode), value); err != nil {
+		return fmt.Errorf("watch for readings of a file: %w", err)
+	}
+	return nil
+}
+
+// Forget ends Watch.
+func (r *Readback) Forget(i Inode) error {
+	err := r.objects.Written.Delete(kernelFile(i))
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("watch no more for readings of a file: %w", err)
+	}
+	return nil
+}
+
+func kernelFile(i Inode) bpf.ReadbackReadbackFile {
+	return bpf.ReadbackReadbackFile{Inode: i.Number, Dev: i.Dev, Generation: i.Generation}
+}
+
+// Read calls fn for what was read since it was last called. fn must not keep the Reading.
+func (r *Readback) Read(fn func(*Reading)) error {
+	if err := r.sweep(time.Now()); err != nil {
+		return err
+	}
+	var touched uint64
+	if err := r.objects.Touched.Get(&touched); err != nil {
+		return fmt.Errorf("read-back sensor: %w", err)
+	}
+	if touched == r.touched {
+		return nil
+	}
+	r.touched = touched
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := r.objects.Readings.BatchLookupAndDelete(&cursor, r.keys, r.facts, nil)
+		for i := range n {
+			k, f := &r.keys[i], &r.facts[i]
+			fn(&Reading{
+				Inode: Inode{Number: k.File.Inode, Dev: k.File.Dev, Generation: k.File.Generation},
+				Who:   Who{StartBoottime: f.Who.StartBoottime, Tgid: f.Who.Tgid, ExecCount: f.Who.ExecCount}, Tgid: f.Who.Tgid,
+				CgroupID: k.CgroupId, MntNS: f.MntNs, First: f.First, Last: f.Last, Opens: f.Opens,
+			})
+		}
+		switch {
+		case errors.Is(err, ebpf.ErrKeyNotExist):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read-back sensor: read: %w", err)
+		}
+	}
+}
+
+// sweep takes out what was opened for writing and is not known to have been written.
+func (r *Readback) sweep(now time.Time) error {
+	if now.Sub(r.swept) < candidateAge {
+		return nil
+	}
+	r.swept = now
+	var added uint64
+	if err := r.objects.Added.Get(&added); err != nil {
+		return fmt.Errorf("read-back sensor: %w", err)
+	}
+	if added == r.added {
+		return nil
+	}
+	var old []bpf.ReadbackReadbackFile
+	young := false
+	before := bootNow() - uint64(candidateAge)
+	var cursor ebpf.MapBatchCursor
+	for done := false; !done; {
+		n, err := r.objects.Written.BatchLookup(&cursor, r.files, r.writers, nil)
+		if done = errors.Is(err, ebpf.ErrKeyNotExist); err != nil && !done {
+			return fmt.Errorf("read-back sensor: look for files that were not written: %w", err)
+		}
+		for i := range n {
+			switch opened := r.writers[i].Opened; {
+			case opened == 0:
+			case opened < before:
+				old = append(old, r.files[i])
+			default:
+				young = true
+			}
+		}
+	}
+	for _, f := range old {
+		if err := r.objects.Written.Delete(f); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("read-back sensor: forget a file that was not written: %w", err)
+		}
+	}
+	if !young { // or they are looked at again
+		r.added = added
+	}
+	return nil
+}
+
+// Losses returns what was lost since the sensor was opened.
+func (r *Readback) Losses() ([]Loss, error) {
+	all, err := readCounters(r.objects.Losses, readbackLosses)
+	if err != nil {
+		return nil, fmt.Errorf("read-back sensor: %w", err)
+	}
+	stats, err := r.objects.ReadbackOpen.Stats()
+	if err != nil {
+		return nil, fmt.Errorf("read-back sensor: %w", err)
+	}
+	return append(all, Loss{Reason: "preempted", Count: stats.RecursionMisses}), nil
+}
+
+// Programs returns what is loaded, for measuring.
+func (r *Readback) Programs() []*ebpf.Program { return []*ebpf.Program{r.objects.ReadbackOpen} }
+
+// Close detaches and unloads.
+func (r *Readback) Close() error { return errors.Join(r.link.Close(), r.objects.Close()) }
+
+// WatchedFile is a file whose readings are wanted.
+type WatchedFile struct {
+	Inode Inode
+	// The cgroup that wrote it last.
+	CgroupID uint64
+	// A path to it for the agent itself, below /proc/PID/root; "" when none is known.
+	Path string
+}
+
+var errNoPath = errors.New("no path to it is known")
+
+// sameFile says whether a descriptor is of an inode.
+func sameFile(fd int, number uint64) bool {
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Ino == number && st.Nlink > 0
+}
+
+// Revive is for sensors that leave files alone now and then.
+func (r *Readback) Revive() {}
