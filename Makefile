@@ -87,7 +87,7 @@ test-web: ## The web page in a real browser
 test-kernels: build ## The integration tests on Debian's kernels 5.10, 6.1 and 6.12, in virtual machines; columns for `make coverage`
 	@test/kernels/deps
 	@test/kernels/fetch $(KERNELS)
-	@mkdir -p build/coverage
+	@mkdir -p build/coverage test/coverage/columns
 	@failed=0; for kernel in $(KERNELS); do \
 		$(STAGE) "kernel $$kernel" $(IN_KERNEL) ./test/up ./test/selftest ./test/kernels/verifier || failed=1; \
 		for tier in $(TIERS); do \
@@ -108,7 +108,7 @@ test-upgrade: build ## Replace the agent 100 times under load, and look for fact
 .PHONY: coverage
 coverage: build ## Do every act under an agent's eyes on this kernel, and write docs/coverage.md of that and what was measured elsewhere
 	@tools/deps acts
-	@mkdir -p build/coverage
+	@mkdir -p build/coverage test/coverage/columns
 	@for tier in $(TIERS); do \
 		SPOOR_TEST_OUT=$$PWD/build/coverage/$$(uname -r | cut -d. -f1,2)-$$tier.json tools/integration ./test/coverage -tier $${tier/full/auto}; done
 	@find build/coverage -name '*.json' -size +0 -exec cp {} test/coverage/columns/ \;
