@@ -40,8 +40,7 @@ func Sentence(ev *spoorv1.Event) string {
 	case *spoorv1.Event_Share:
 		return shareSentence(ev.GetNode(), fact.Share)
 	case *spoorv1.Event_Loss:
-		return fmt.Sprintf("%s lost by %s: %s", plural(fact.Loss.GetCount(), "fact"),
-			Printable(fact.Loss.GetSource()), Printable(fact.Loss.GetReason()))
+		return lossSentence(fact.Loss)
 	case *spoorv1.Event_Coverage:
 		c := fact.Coverage
 		s := fmt.Sprintf("sensor %s: %s", Printable(c.GetSensor()), Printable(c.GetTier()))
@@ -51,6 +50,14 @@ func Sentence(ev *spoorv1.Event) string {
 		return s
 	}
 	return Printable(ev.GetKind())
+}
+
+func lossSentence(l *spoorv1.Loss) string {
+	s := fmt.Sprintf("%s lost by %s: %s", plural(l.GetCount(), "fact"), Printable(l.GetSource()), Printable(l.GetReason()))
+	if l.GetFrom() != nil && l.GetTo() != nil {
+		s += ", in the " + l.GetTo().AsTime().Sub(l.GetFrom().AsTime()).Round(time.Millisecond).String() + " before"
+	}
+	return s
 }
 
 func startSentence(p *spoorv1.Process, start *spoorv1.ProcessStart) string {
