@@ -137,6 +137,14 @@ func (w *world) until(what string, done func() bool) {
 	w.t.Helper()
 	for deadline := time.Now().Add(limit); !done(); {
 		if time.Now().After(deadline) {
+			for _, ev := range w.told() {
+				if f := ev.GetFileWrite().GetFile(); strings.Contains(f.GetPath(), "spoor-readback-") {
+					w.t.Logf("%s wrote %s, unlinked: %v", ev.GetInstance().GetWorkload().GetName(), f.GetPath(), f.GetUnlinked())
+				}
+				if l := ev.GetLoss(); l != nil {
+					w.t.Logf("lost: %v", l)
+				}
+			}
 			w.t.Fatalf("%s: not within %v; of files that are shared it told %v", what, limit, w.shares(""))
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -316,7 +324,6 @@ func (w *world) story(place string) {
 		}
 	}
 	third.do("renew", state)
-	w.writes(state, other)
 	third.do("read", state)
 	third.do("write", last)
 	w.writes(last, other)
