@@ -26,7 +26,7 @@ import (
 // envDo makes TestMain do something with a file, as a process of its own: "operation:file".
 const envDo = "SPOOR_TEST_READBACK"
 
-const limit = 30 * time.Second
+const limit = time.Minute
 
 func TestMain(m *testing.M) {
 	if what := os.Getenv(envDo); what != "" {
@@ -192,11 +192,18 @@ func (l *life) end() {
 	l.w.until("the cgroup of a life that ended can be removed", func() bool { return unix.Rmdir(l.dir) == nil })
 }
 
-// writes waits until the write of a file is told, and returns the last one.
-func (w *world) writes(path, unit string) *spoorv1.Event {
-	w.t.Helper()
+// write writes a file until that is told, which on a machine that stood still in between it may not be, and returns it.
+func (l *life) write(path, unit string) *spoorv1.Event {
+	l.w.t.Helper()
+	w := l.w
+	l.do("write", path)
 	var wrote *spoorv1.Event
+	again := time.Now().Add(limit / 10)
 	w.until("the write of "+path+" is told", func() bool {
+		if time.Now().After(again) {
+			l.do("append", path)
+			again = time.Now().Add(limit / 10)
+		}
 		for _, ev := range w.told() {
 			if ev.GetFileWrite().GetFile().GetPath() == path && ev.GetInstance().GetWorkload().GetName() == unit {
 				wrote = ev
@@ -293,10 +300,8 @@ func (w *world) story(place string) {
 	state, log, last := dir+"/state", dir+"/log", dir+"/last"
 
 	first := w.begin(unit)
-	first.do("write", state)
-	first.do("write", log)
-	wrote := w.writes(state, unit)
-	w.writes(log, unit)
+	wrote := first.write(state, unit)
+	first.write(log, unit)
 	first.do("read", state)
 	first.do("append", state)
 	first.end()
@@ -325,8 +330,7 @@ func (w *world) story(place string) {
 	}
 	third.do("renew", state)
 	third.do("read", state)
-	third.do("write", last)
-	w.writes(last, other)
+	third.write(last, other)
 	second.do("read", last)
 	w.reads(last, 1) // what was done before is told by now, if it is told at all
 	if got := w.shares(state); len(got) != 2 {
