@@ -94,7 +94,7 @@ func (s *stage) fork(calls ...call) (*forked, error) {
 
 	var clone *cloneArgs
 	if s.tgid != 0 {
-		tid := int32(s.tgid) //nolint:gosec // process ids have 22 bits
+		tid := int32(s.tgid)
 		clone = &cloneArgs{exitSignal: uint64(unix.SIGCHLD), setTid: uint64(uintptr(unsafe.Pointer(&tid))), setTidSize: 1}
 		defer runtime.KeepAlive(&tid)
 	}

@@ -43,7 +43,7 @@ func rawEcho(s *stage) error {
 	)
 	request := make([]byte, headerBytes, headerBytes+requestBytes)
 	request[0] = echo
-	id := uint16(os.Getpid()) //nolint:gosec // any number serves
+	id := uint16(os.Getpid())
 	binary.BigEndian.PutUint16(request[4:], id)
 	request = append(request, fill(newByte, requestBytes)...)
 	binary.BigEndian.PutUint16(request[2:], internetChecksum(request))
@@ -75,5 +75,5 @@ func internetChecksum(b []byte) uint16 {
 	for sum>>16 != 0 {
 		sum = sum&0xffff + sum>>16
 	}
-	return ^uint16(sum) //nolint:gosec // folded to 16 bits
+	return ^uint16(sum)
 }

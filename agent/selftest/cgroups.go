@@ -29,7 +29,7 @@ func newCgroups() (*cgroups, error) {
 	c := &cgroups{}
 	for _, which := range []string{"one", "two"} {
 		dir := filepath.Join(root, name+"-"+which+".service")
-		if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // as all cgroups are
+		if err := os.Mkdir(dir, 0o755); err != nil {
 			return nil, errors.Join(fmt.Errorf("two workloads that share: %w", err), c.remove())
 		}
 		c.dirs = append(c.dirs, dir)

@@ -137,10 +137,10 @@ func mark(c selftest.Cell, n *notes) string {
 	sign := map[selftest.State]string{
 		selftest.Seen: "✓", selftest.Sometimes: "~", selftest.Missed: "✗", selftest.Impossible: "–",
 	}[c.State]
-	switch {
-	case c.State == selftest.Seen:
+	switch c.State {
+	case selftest.Seen:
 		return sign
-	case c.State == "":
+	case "":
 		return fmt.Sprintf("<sup>%d</sup>", n.of("not measured there yet: the act is newer than the column"))
 	default:
 		return fmt.Sprintf("%s<sup>%d</sup>", cmp.Or(sign, "**!**"), n.of(c.Why))

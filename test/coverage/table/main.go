@@ -50,7 +50,7 @@ func read(name string) (found, error) {
 	if !ok {
 		return r, fmt.Errorf("%s is not called KERNEL-TIER.json", name)
 	}
-	b, err := os.ReadFile(name) //nolint:gosec // named on the command line
+	b, err := os.ReadFile(name)
 	if err != nil {
 		return r, err
 	}

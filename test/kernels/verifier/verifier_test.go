@@ -204,7 +204,7 @@ func write(t *testing.T, name string, costs map[string]cost) {
 	if out := os.Getenv("SPOOR_TEST_OUT"); out != "" {
 		name = out
 	}
-	if err := os.WriteFile(name, []byte(b.String()), 0o644); err != nil { //nolint:gosec // it is committed
+	if err := os.WriteFile(name, []byte(b.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
