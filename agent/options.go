@@ -25,7 +25,9 @@ const (
 
 // Optional returns the names of the sensors that Options.Without can leave out: all but that of processes, without which
 // nothing else has an owner.
-func Optional() []string { return []string{"file", "socket", "udp", "names", "memory", "dns", "readback"} }
+func Optional() []string {
+	return []string{"file", "socket", "udp", "names", "memory", "dns", "readback"}
+}
 
 // Options of an Agent. The zero value of a field takes the default that stands beside it.
 type Options struct {
@@ -47,6 +49,8 @@ type Options struct {
 	// Where programs and facts stay in the kernel when the agent ends, for the next to take over: a folder of a BPF file
 	// system, PinAuto or PinOff; "" is PinOff. One agent at a time can have a folder.
 	Pin string
+	// How long the agent waits for its predecessor to let go of a folder that is named: 10 s.
+	PinPatience time.Duration
 	// Leave nothing there when the agent is stopped, and only when it dies.
 	Unpin bool
 	// How often facts are read from the kernel: 500 ms, at least 10 ms.
@@ -95,6 +99,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Footprint == 0 {
 		o.Footprint = 65_536
+	}
+	if o.PinPatience == 0 {
+		o.PinPatience = 10 * time.Second
 	}
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = 5 * time.Second

@@ -24,9 +24,6 @@ const (
 	DefaultPin = "/sys/fs/bpf/spoor"
 )
 
-// How long an agent waits for its predecessor to let go of the folder.
-const pinPatience = 10 * time.Second
-
 // openPins takes over what an earlier agent left in the kernel. A folder that was asked for by name must be had.
 func (a *Agent) openPins() error {
 	var err error
@@ -40,7 +37,7 @@ func (a *Agent) openPins() error {
 			a.o.Logger.Info("nothing is kept in the kernel for the next agent", "reason", err)
 		}
 	default:
-		a.pins, err = pin.Open(a.o.Pin, pinPatience)
+		a.pins, err = pin.Open(a.o.Pin, a.o.PinPatience)
 		if held, ok := errors.AsType[*pin.HeldError](err); ok {
 			return fmt.Errorf("%w; stop that one, or give this one another folder (--pin) or none (--pin off)", held)
 		}

@@ -65,6 +65,7 @@ type build struct {
 	CollectorURL, Pin, Version string
 	FileFacts, FlowFacts       uint32
 	ProcessRing, NameRing      uint32
+	Patience                   time.Duration
 }
 
 // runAgent is an agent until SIGTERM. It says when its sensors are attached.
@@ -78,7 +79,7 @@ func runAgent(how string) error {
 	a, err := agent.New(agent.Options{
 		CollectorURL: b.CollectorURL, Pin: b.Pin, Version: b.Version, FileFacts: b.FileFacts, FlowFacts: b.FlowFacts,
 		ProcessRingBytes: b.ProcessRing, NameRingBytes: b.NameRing, Interval: 100 * time.Millisecond, Node: "upgraded",
-		DrainTimeout: time.Minute, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		DrainTimeout: time.Minute, PinPatience: b.Patience, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if err != nil {
 		return err
@@ -198,9 +199,9 @@ func newScene(t *testing.T) *scene {
 	}
 	s := &scene{t: t, url: "http://" + address, pins: filepath.Join(mount, "spoor")}
 	s.ask = spoorv1connect.NewQueryServiceClient(http.DefaultClient, s.url)
-	s.builds[0] = build{CollectorURL: s.url, Pin: s.pins, Version: "1"}
+	s.builds[0] = build{CollectorURL: s.url, Pin: s.pins, Version: "1", Patience: patience}
 	s.builds[1] = build{
-		CollectorURL: s.url, Pin: s.pins, Version: "2", FileFacts: 20000, FlowFacts: 10000, ProcessRing: 2 << 20, NameRing: 4 << 20,
+		CollectorURL: s.url, Pin: s.pins, Version: "2", Patience: patience, FileFacts: 20000, FlowFacts: 10000, ProcessRing: 2 << 20, NameRing: 4 << 20,
 	}
 	collector := start(t, "collector", exec.Command(program, "collector", "--listen", address, "--data", t.TempDir()))
 	t.Cleanup(collector.stop)

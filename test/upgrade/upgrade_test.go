@@ -108,7 +108,9 @@ func TestKilled(t *testing.T) {
 func TestOneAtATime(t *testing.T) {
 	s := newScene(t)
 	first := s.agent(s.builds[0]).attached()
-	second := s.agent(s.builds[0])
+	hasty := s.builds[0]
+	hasty.Patience = time.Second
+	second := s.agent(hasty)
 	err := second.wait()
 	want := "belongs to process " + strconv.Itoa(first.cmd.Process.Pid)
 	if err == nil || !strings.Contains(second.trace.String(), want) {
