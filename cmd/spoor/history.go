@@ -3,8 +3,6 @@
 package main
 
 import (
-	"bufio"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -12,10 +10,9 @@ import (
 	"os"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protojson"
-
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/cmd/internal/cli"
+	"github.com/spoor/spoor/cmd/spoor/internal/recording"
 )
 
 // history are the flags of commands that read what happened: from a collector, or from a recording.
@@ -25,9 +22,6 @@ type history struct {
 	Until     string `help:"Only before then." placeholder:"TIME"`
 	remote
 }
-
-// maxLine bounds one event of a recording: more than an agent may ship in one message.
-const maxLine = 16 << 20
 
 // each hands every event to fn, in the order in which they were stored.
 func (h *history) each(ctx context.Context, streams *cli.Streams, fn func(*spoorv1.Event) error) error {
@@ -72,72 +66,32 @@ func eachEvent(ctx context.Context, a *asker, streams *cli.Streams, filter *spoo
 	}
 }
 
-// recorded reads a recording: one event in JSON a line, as `spoor events -o json` prints them, as they are or
-// compressed with gzip.
-func (h *history) recorded(ctx context.Context, stdin io.Reader, span *spoorv1.EventFilter, fn func(*spoorv1.Event) error) (err error) {
-	in := stdin
+// recorded reads a recording.
+func (h *history) recorded(ctx context.Context, in io.Reader, span *spoorv1.EventFilter, fn func(*spoorv1.Event) error) (err error) {
+	const fix = "\"spoor record FILE\" makes one."
 	if h.Recording != "-" {
 		file, err := os.Open(h.Recording)
 		if err != nil {
-			return cli.BadInput(fmt.Errorf("read the recording: %w", err), "\"spoor record FILE\" makes one.")
+			return cli.BadInput(fmt.Errorf("read the recording: %w", err), fix)
 		}
 		defer func() { err = errors.Join(err, file.Close()) }()
 		in = file
 	}
-	lines, err := plain(in)
-	if err != nil {
-		return cli.BadInput(fmt.Errorf("read the recording %s: %w", h.Recording, err), "")
-	}
-	scanner := bufio.NewScanner(lines)
-	scanner.Buffer(make([]byte, 64<<10), maxLine)
-	n := 0
-	for scanner.Scan() {
-		if n++; n%1024 == 0 && ctx.Err() != nil {
-			return cli.Failed(errors.New("interrupted"), "")
-		}
-		if len(scanner.Bytes()) == 0 {
-			continue
-		}
-		ev, err := decodeEvent(scanner.Bytes())
-		if err != nil {
-			return cli.BadInput(fmt.Errorf("%s:%d: not an event: %w", h.Recording, n, err),
-				"A recording has one event in JSON a line, as \"spoor record\" and \"spoor events -o json\" write them.")
-		}
+	interrupted := cli.Failed(errors.New("interrupted"), "")
+	var failed error
+	err = recording.Each(in, func(ev *spoorv1.Event) error {
 		t := ev.GetTime().AsTime()
-		if span.From != nil && t.Before(span.GetFrom().AsTime()) || span.To != nil && !t.Before(span.GetTo().AsTime()) {
-			continue
+		switch {
+		case ctx.Err() != nil:
+			failed = interrupted
+		case span.From != nil && t.Before(span.GetFrom().AsTime()) || span.To != nil && !t.Before(span.GetTo().AsTime()):
+		default:
+			failed = fn(ev)
 		}
-		if err := fn(ev); err != nil {
-			return err
-		}
+		return failed
+	})
+	if err != nil && failed == nil {
+		return cli.BadInput(fmt.Errorf("read the recording %s: %w", h.Recording, err), fix)
 	}
-	if err := scanner.Err(); err != nil {
-		return cli.BadInput(fmt.Errorf("%s:%d: %w", h.Recording, n+1, err), "")
-	}
-	return nil
-}
-
-// decodeEvent reads one line of a recording. Fields of later versions are ignored, as everywhere.
-func decodeEvent(line []byte) (*spoorv1.Event, error) {
-	ev := &spoorv1.Event{}
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(line, ev); err != nil {
-		return nil, err
-	}
-	if ev.GetTime() == nil {
-		return nil, errors.New("it has no time")
-	}
-	return ev, nil
-}
-
-// plain undoes gzip where there is any.
-func plain(r io.Reader) (io.Reader, error) {
-	b := bufio.NewReaderSize(r, 256<<10)
-	magic, err := b.Peek(2)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	if len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b { // RFC 1952, 2.3.1
-		return gzip.NewReader(b)
-	}
-	return b, nil
+	return failed
 }
