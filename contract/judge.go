@@ -127,6 +127,8 @@ func (j *Judge) Observe(ev *spoorv1.Event) []Verdict {
 	case *spoorv1.Event_FileWrite:
 		j.write(in, ev, fact.FileWrite, t)
 		j.share(wl, ev, fact.FileWrite, t)
+	case *spoorv1.Event_Share:
+		j.survives(in, ev, fact.Share, t)
 	case *spoorv1.Event_FileChange:
 		j.change(in, ev, t)
 	case *spoorv1.Event_Flow:

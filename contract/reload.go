@@ -52,6 +52,9 @@ func (j *Judge) isOver(w *workload, key matterKey, m *matter) bool {
 	case RuleShareFile:
 		place, _ := w.policy.place(pathOf(m.event.GetFileWrite().GetFile()), false)
 		return place == inVolume
+	case RuleStateSurvives:
+		place, _ := w.policy.place(pathOf(m.event.GetShare().GetFile()), false)
+		return place == inVolume || w.state() != Stateless
 	default:
 		return m.causes == 0 && !m.endless
 	}

@@ -147,6 +147,8 @@ func (s *scene) event(fact any) *spoorv1.Event {
 	switch f := fact.(type) {
 	case *spoorv1.FileWrite:
 		ev.Kind, ev.Fact = "file_write", &spoorv1.Event_FileWrite{FileWrite: f}
+	case *spoorv1.Share:
+		ev.Kind, ev.Fact = "share", &spoorv1.Event_Share{Share: f}
 	case *spoorv1.FileChange:
 		ev.Kind, ev.Fact = "file_change", &spoorv1.Event_FileChange{FileChange: f}
 	case *spoorv1.Flow:

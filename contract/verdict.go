@@ -17,6 +17,7 @@ const (
 	RuleStateDatabase = "state.database"
 	RuleStateSession  = "state.session"
 	RuleStateLog      = "state.log"
+	RuleStateSurvives = "state.survives"
 	RuleFlowEgress    = "flow.egress"
 	RuleFlowCaller    = "flow.caller"
 	RuleFlowListener  = "flow.listener"
@@ -27,7 +28,7 @@ const (
 // Rules lists the rules that a Judge knows.
 func Rules() []string {
 	return []string{
-		RuleStateLocal, RuleStateDatabase, RuleStateSession, RuleStateLog,
+		RuleStateLocal, RuleStateDatabase, RuleStateSession, RuleStateLog, RuleStateSurvives,
 		RuleFlowEgress, RuleFlowCaller, RuleFlowListener, RuleFlowProbe, RuleShareFile,
 	}
 }

@@ -222,7 +222,9 @@ export function sentence(event) {
   if (e.dns) return e.dns.addresses?.length ? `resolved ${printable(e.dns.name)} to ${printable(e.dns.addresses.join(", "))}` : `asked for ${printable(e.dns.name)}, which has no address`;
   if (e.share) {
     const what = { KIND_FILE: "a file", KIND_MEMORY: "memory", KIND_SOCKET: "a socket" }[e.share.kind] ?? "something";
-    return `shares ${what}${e.share.file ? ` (${path(e.share.file)})` : ""} with ${workloadName(e.share.other, e.node)}`;
+    const named = what + (e.share.file ? ` (${path(e.share.file)})` : "");
+    const other = workloadName(e.share.other, e.node);
+    return e.share.access === "ACCESS_READ" ? `reads ${named}, which ${other} wrote` : `shares ${named} with ${other}`;
   }
   if (e.loss) return `${plural(e.loss.count, "fact")} lost by ${printable(e.loss.source)}: ${printable(e.loss.reason)}`;
   if (e.coverage) return `sensor ${printable(e.coverage.sensor)}: ${printable(e.coverage.tier)}${e.coverage.reason ? `, ${printable(e.coverage.reason)}` : ""}`;
