@@ -52,6 +52,7 @@ type Agent struct {
 	pins     *pin.Directory // nil where nothing is kept for the next agent
 	changes  *changes       // nil where the kernel or the agent's rights do not allow to see names
 	answers  *answers       // nil where there is no sensor udp
+	joints   *joints        // nil where the kernel cannot iterate descriptors
 	readback *readback      // nil where neither tier of it can be had
 
 	table     *process.Table
@@ -152,7 +153,7 @@ func (a *Agent) open() error {
 	if err := a.changes.begin(); err != nil {
 		return err
 	}
-	for _, open := range []func() error{a.openFile, a.openSocket, a.openUDP, a.openDNS} {
+	for _, open := range []func() error{a.openFile, a.openSocket, a.openUDP, a.openDNS, a.openUnix} {
 		if err := open(); err != nil {
 			return err
 		}
@@ -296,6 +297,7 @@ func (a *Agent) observe(ctx context.Context) error {
 		{every: lossesEvery, do: a.reportLosses, last: next},
 		{every: bytesEvery, do: func(time.Time) error { return a.lookAtSockets() }, last: next},
 		{every: a.o.MemoryInterval, do: a.tellShares},
+		{every: a.o.UnixInterval, do: a.tellJoints},
 	}
 	for ctx.Err() == nil {
 		next = next.Add(a.o.Interval)
@@ -431,6 +433,9 @@ func (a *Agent) close() error {
 	}
 	if a.shares != nil {
 		errs = append(errs, a.shares.memory.Close())
+	}
+	if a.joints != nil {
+		errs = append(errs, a.joints.unix.Close())
 	}
 	if a.answers != nil {
 		errs = append(errs, a.answers.dns.Close())

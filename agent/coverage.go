@@ -15,7 +15,7 @@ func fileCoverage() *spoorv1.Coverage {
 
 // socketReason says what the base tier does not see. walks: the sensor can walk sockets.
 func socketReason(walks bool) string {
-	reason := "sees TCP; not Unix sockets"
+	reason := "sees TCP"
 	if !walks {
 		reason += ", nor connections older than the agent, nor bytes before a connection closes (kernel before 5.11)"
 	}

@@ -33,6 +33,9 @@ func (a *Agent) allLosses() (map[lossKey]uint64, error) {
 	if a.readback != nil {
 		sources["readback"] = a.readback.losses
 	}
+	if a.joints != nil {
+		all[lossKey{"unix", "too_many_holders"}] = a.joints.crowded
+	}
 	if a.changes != nil {
 		sources["names"] = a.changes.names.Losses
 		all[lossKey{"names", "unknown_process"}] = a.changes.unknown

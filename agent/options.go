@@ -26,7 +26,7 @@ const (
 // Optional returns the names of the sensors that Options.Without can leave out: all but that of processes, without which
 // nothing else has an owner.
 func Optional() []string {
-	return []string{"file", "socket", "udp", "names", "memory", "dns", "readback"}
+	return []string{"file", "socket", "udp", "names", "memory", "dns", "readback", "unix"}
 }
 
 // Options of an Agent. The zero value of a field takes the default that stands beside it.
@@ -57,6 +57,8 @@ type Options struct {
 	Interval time.Duration
 	// How often the shared memory of all processes is looked at: 30 s.
 	MemoryInterval time.Duration
+	// How often the Unix sockets of all processes are looked at: 30 s.
+	UnixInterval time.Duration
 	// Records that may wait for a collector: 200,000. What comes when it is full is dropped and counted.
 	QueueRecords int
 	// Images of processes that are remembered: 65,536.
@@ -90,6 +92,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.MemoryInterval == 0 {
 		o.MemoryInterval = 30 * time.Second
+	}
+	if o.UnixInterval == 0 {
+		o.UnixInterval = 30 * time.Second
 	}
 	if o.QueueRecords == 0 {
 		o.QueueRecords = 200_000
@@ -135,6 +140,9 @@ func (o Options) validate() error {
 	}
 	if o.Interval < 10*time.Millisecond {
 		bad("Interval", "%s is shorter than 10ms", o.Interval)
+	}
+	if o.UnixInterval < o.Interval {
+		bad("UnixInterval", "%s is shorter than the interval of %s", o.UnixInterval, o.Interval)
 	}
 	if o.MemoryInterval < o.Interval {
 		bad("MemoryInterval", "%s is shorter than the interval of %s", o.MemoryInterval, o.Interval)

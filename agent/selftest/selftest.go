@@ -76,7 +76,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	if o.Patience == 0 {
 		o.Patience = 30 * time.Second
 	}
-	o.Agent.Interval, o.Agent.MemoryInterval = 200*time.Millisecond, time.Second
+	o.Agent.Interval, o.Agent.MemoryInterval, o.Agent.UnixInterval = 200*time.Millisecond, time.Second, time.Second
 	if o.Agent.DrainTimeout == 0 {
 		o.Agent.DrainTimeout = o.Patience
 	}
