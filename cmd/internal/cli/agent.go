@@ -29,7 +29,7 @@ type NameFlags struct {
 // SensorFlags choose what is observed, and how.
 type SensorFlags struct {
 	Tier    string  `help:"auto takes the best that this kernel has, sensor by sensor; base forces what every supported kernel has." enum:"auto,base" default:"auto"`
-	Without Sensors `help:"Sensors to leave out, of file, socket, udp, names, memory, dns and readback. In the base tier, each read, write and open of a file costs 3 to 4 ns less without names and readback." placeholder:"SENSOR"`
+	Without Sensors `help:"Sensors to leave out, of file, socket, udp, names, memory, dns, readback and unix. In the base tier, each read, write and open of a file costs 3 to 4 ns less without names and readback." placeholder:"SENSOR"`
 }
 
 // Sensors is a list of sensors that can be left out.
