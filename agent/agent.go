@@ -62,6 +62,7 @@ type Agent struct {
 	held      *hold
 	storage   *storage.Resolver
 	writes    *footprint.Coalescer[writeKey, write]
+	authors   *authors
 	flows     *footprint.Coalescer[flowKey, flow]
 
 	queue    *ship.Queue
@@ -113,6 +114,9 @@ func (a *Agent) build() error {
 		return err
 	}
 	if a.writes, err = newWrites(a.o.Footprint); err != nil {
+		return err
+	}
+	if a.authors, err = newAuthors(a.o.Footprint); err != nil {
 		return err
 	}
 	if a.flows, err = newFlows(a.o.Footprint); err != nil {
@@ -387,7 +391,7 @@ func (a *Agent) turn(now time.Time) error {
 		return err
 	}
 	if files {
-		if err := a.file.Read(func(w *sensor.Write) { a.addWrite(now, w) }); err != nil {
+		if err := a.readWrites(now); err != nil {
 			return err
 		}
 	}

@@ -12,7 +12,7 @@ import (
 type metrics struct {
 	agent *Agent
 
-	lost, events, held, connected, attempts, remembered, tier, unnamed, forgotten *prometheus.Desc
+	lost, events, held, connected, attempts, remembered, tier, unnamed, forgotten, flushes *prometheus.Desc
 }
 
 func newMetrics(a *Agent) *metrics {
@@ -29,6 +29,7 @@ func newMetrics(a *Agent) *metrics {
 		remembered: desc("remembered", "Entries of the agent's bounded tables.", "table"),
 		unnamed:    desc("unnamed_total", "Containers whose events were sent without a name, by reason: it did not come in time, or too many events waited.", "reason"),
 		forgotten:  desc("forgotten_total", "Entries of the agent's bounded tables that went before their time for want of room.", "table"),
+		flushes:    desc("flushes_total", "Changes of files that were flushes of what another process had written, and are not told."),
 		tier:       desc("sensor_tier", "1 for the tier that each sensor runs in.", "sensor", "tier"),
 	}
 }
@@ -67,6 +68,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for table, n := range state.forgotten {
 		counter(m.forgotten, float64(n), table)
 	}
+	counter(m.flushes, float64(state.flushes))
 	for k, n := range state.losses {
 		counter(m.lost, float64(n), k.source, k.reason)
 	}
@@ -78,12 +80,13 @@ type state struct {
 	forgotten  map[string]uint64
 	losses     map[lossKey]uint64
 	unnamed    map[string]uint64
+	flushes    uint64
 }
 
 func (a *Agent) publish() {
 	losses := make(map[lossKey]uint64, len(a.losses))
 	maps.Copy(losses, a.losses)
-	a.state.Store(&state{losses: losses, unnamed: map[string]uint64{
+	a.state.Store(&state{losses: losses, flushes: a.authors.flushes, unnamed: map[string]uint64{
 		"late": a.workloads.Unnamed(), "crowded": a.held.crowded,
 	}, remembered: map[string]int{
 		"processes": a.table.Len(), "files": a.writes.Len(), "peers": a.flows.Len(),

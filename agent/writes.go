@@ -43,14 +43,20 @@ func newWrites(size int) (*footprint.Coalescer[writeKey, write], error) {
 	})
 }
 
-// timesAge is how much older than a change the modification time may be that the change led to: the kernel's clock for
-// files moves in ticks of up to 10 ms, and ours was compared with it some time ago.
-const timesAge = 50 * time.Millisecond
+// readWrites takes what changed in the interval that ended.
+func (a *Agent) readWrites(now time.Time) error {
+	add := func(w *sensor.Write) { a.addWrite(now, w) }
+	err := a.file.Read(func(w *sensor.Write) {
+		if !a.authors.doubts(w, a.clock.Time(w.First)) {
+			add(w)
+		}
+	})
+	a.authors.settle(add)
+	return err
+}
 
 func (a *Agent) addWrite(now time.Time, w *sensor.Write) {
-	if w.Data && !w.Pages && a.clock.Time(w.First).Sub(time.Unix(0, int64(w.ModTime))) > timesAge { //nolint:gosec // this century
-		return // it flushed what another had written, who is told
-	}
+	a.authors.wrote(w)
 	a.changes.wrote(w)
 	p := a.table.Get(w.Who, w.CgroupID)
 	a.table.Moved(p, w.CgroupID)
