@@ -27,11 +27,11 @@ func Fentry() error {
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
 	})
 	if err == nil {
-		defer p.Close()
 		var l link.Link
 		if l, err = link.AttachTracing(link.TracingOptions{Program: p}); err == nil {
-			return l.Close()
+			return errors.Join(l.Close(), p.Close())
 		}
+		err = errors.Join(err, p.Close())
 	}
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("%w (EPERM)", ErrNoFentry) // the library's guess at a reason would be MEMLOCK

@@ -118,7 +118,7 @@ func TestParseMessageIsBounded(t *testing.T) {
 	}
 	records = nil
 	for i := range 200 {
-		records = append(records, resource("www.spoor.test.", 1, address(byte(i)))) //nolint:gosec // below 256
+		records = append(records, resource("www.spoor.test.", 1, address(byte(i))))
 	}
 	if m, err = parseMessage(reply(t, records...)); err != nil || len(m.Addresses) != maxAnswerAddresses {
 		t.Errorf("%d addresses of 200 are taken, %v, want %d", len(m.Addresses), err, maxAnswerAddresses)

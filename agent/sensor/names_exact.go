@@ -241,7 +241,7 @@ func (n *ExactNames) findOverlays() error {
 			continue
 		}
 		dev := unix.Mkdev(st.Dev_major, st.Dev_minor)
-		key := dirKey{uint32(unix.Major(dev))<<20 | uint32(unix.Minor(dev)), st.Ino}
+		key := dirKey{unix.Major(dev)<<20 | unix.Minor(dev), st.Ino}
 		if sb, ok := devs[st.Mnt_id]; ok { // btrfs gives each subvolume a number, and the file system another one
 			key.dev = sb
 		}
@@ -255,7 +255,7 @@ func readCounters(m *ebpf.Map, reasons []lossReason) ([]Loss, error) {
 	out := make([]Loss, 0, len(reasons))
 	for i, r := range reasons {
 		var perCPU []uint64
-		if err := m.Lookup(uint32(i), &perCPU); err != nil { //nolint:gosec // a handful
+		if err := m.Lookup(uint32(i), &perCPU); err != nil {
 			return nil, fmt.Errorf("read loss counter %s: %w", r.name, err)
 		}
 		l := Loss{Reason: r.name, Benign: r.benign}

@@ -20,7 +20,7 @@ var roles = map[string]func(dir, abstract string) error{"server": serve, "client
 
 // wait says that everything is in place, and keeps it there until the test is over.
 func wait(held ...io.Closer) error {
-	fmt.Println("ready")
+	fmt.Fprintln(os.Stdout, "ready")
 	_, err := io.Copy(io.Discard, os.Stdin)
 	for _, c := range held {
 		err = errors.Join(err, c.Close())

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -130,7 +131,7 @@ func (w *world) coverage() *spoorv1.Coverage {
 func (w *world) told() []*spoorv1.Event {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.events[:len(w.events):len(w.events)]
+	return slices.Clip(w.events)
 }
 
 func (w *world) until(what string, done func() bool) {
@@ -294,7 +295,11 @@ func (w *world) story(place string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	w.lives++
 	unit, other := w.unit(fmt.Sprint("a", w.lives)), w.unit(fmt.Sprint("b", w.lives))
 	state, log, last := dir+"/state", dir+"/log", dir+"/last"
