@@ -51,26 +51,38 @@ func newLosses(set *pin.Set, counters *ebpf.Map, reasons []lossReason) (*losses,
 	return l, nil
 }
 
-// since returns what was lost since the sensor was opened, or since the previous agent last looked.
-func (l *losses) since() ([]Loss, error) {
-	out := make([]Loss, 0, len(l.reasons)+1)
-	for i, r := range l.reasons {
+// readCounters sums the per-CPU counters of a sensor; reasons[i] names counter i.
+func readCounters(m *ebpf.Map, reasons []lossReason) ([]Loss, error) {
+	out := make([]Loss, 0, len(reasons))
+	for i, r := range reasons {
 		var perCPU []uint64
-		if err := l.counters.Lookup(uint32(i), &perCPU); err != nil {
+		if err := m.Lookup(uint32(i), &perCPU); err != nil {
 			return nil, fmt.Errorf("read loss counter %s: %w", r.name, err)
 		}
-		var sum uint64
+		l := Loss{Reason: r.name, Benign: r.benign}
 		for _, n := range perCPU {
-			sum += n
+			l.Count += n
 		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// since returns what was lost since the sensor was opened, or since the previous agent last looked.
+func (l *losses) since() ([]Loss, error) {
+	all, err := readCounters(l.counters, l.reasons)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
 		if l.read != nil {
-			if err := l.read.Put(uint32(i), sum); err != nil {
-				return nil, fmt.Errorf("keep what was told of loss counter %s: %w", r.name, err)
+			if err := l.read.Put(uint32(i), all[i].Count); err != nil {
+				return nil, fmt.Errorf("keep what was told of loss counter %s: %w", all[i].Reason, err)
 			}
 		}
-		out = append(out, Loss{Reason: r.name, Benign: r.benign, Count: sum - l.before[i]})
+		all[i].Count -= l.before[i]
 	}
-	return append(out, Loss{Reason: "other_layout", Count: l.layout}), nil
+	return append(all, Loss{Reason: "other_layout", Count: l.layout}), nil
 }
 
 func (l *losses) close() error {

@@ -250,23 +250,6 @@ func (n *ExactNames) findOverlays() error {
 	return nil
 }
 
-// readCounters sums the per-CPU counters of a sensor; reasons[i] names counter i.
-func readCounters(m *ebpf.Map, reasons []lossReason) ([]Loss, error) {
-	out := make([]Loss, 0, len(reasons))
-	for i, r := range reasons {
-		var perCPU []uint64
-		if err := m.Lookup(uint32(i), &perCPU); err != nil {
-			return nil, fmt.Errorf("read loss counter %s: %w", r.name, err)
-		}
-		l := Loss{Reason: r.name, Benign: r.benign}
-		for _, n := range perCPU {
-			l.Count += n
-		}
-		out = append(out, l)
-	}
-	return out, nil
-}
-
 // Losses returns what was lost since the sensor was opened.
 func (n *ExactNames) Losses() ([]Loss, error) {
 	all, err := readCounters(n.collection.Maps[bpf.NamesMapLosses], exactLosses)
