@@ -21,7 +21,7 @@ SUDO = $(if $(filter-out 0,$(shell id -u)),sudo)
 # What needs the machine, as root, is below test/; all other packages are unit tests.
 UNIT = $$($(GO) list ./... | grep -v '^github.com/spoor/spoor/test\(/\|$$\)')
 # Executions, not seconds: a Go fuzzer that is stopped by the clock now and then fails with "context deadline exceeded".
-FUZZTIME ?= 10000x
+FUZZTIME ?= 4000x
 KERNELS ?= 5.10 6.1 6.12
 # base is what every kernel has; full takes the best of each.
 TIERS ?= base
@@ -126,7 +126,7 @@ verifier-cost: ## Write down what the programs cost the verifier of this kernel 
 		VM_OUT=$$PWD/test/kernels/verifier/testdata/$$kernel-amd64 $(IN_KERNEL) ./test/kernels/verifier -update; done
 
 .PHONY: fuzz
-fuzz: ## Every fuzzer for FUZZTIME, 10,000 executions (10000x) or a time (60s)
+fuzz: ## Every fuzzer for FUZZTIME, executions (4000x) or a time (60s)
 	@$(STAGE) fuzzers tools/fuzz $(FUZZTIME)
 
 .PHONY: image-test

@@ -212,7 +212,7 @@ func testFilters(t *testing.T, open Open) {
 	s := begin(t, open)
 	w := newWorld(4)
 	var want []*spoorv1.Event
-	for i := range 40 {
+	for i := range 16 {
 		b := w.batch(i%3, 25)
 		want = append(want, b.Events...)
 		s.write(&store.Write{Batches: []store.Batch{b}})
@@ -230,10 +230,10 @@ func testFilters(t *testing.T, open Open) {
 		apply func(*store.EventQuery)
 	}{
 		{"nothing", func(*store.EventQuery) {}},
-		{"from", func(q *store.EventQuery) { q.From = start.Add(30 * time.Second) }},
+		{"from", func(q *store.EventQuery) { q.From = start.Add(12 * time.Second) }},
 		{"from later than all", func(q *store.EventQuery) { q.From = start.Add(300 * time.Hour) }},
-		{"to", func(q *store.EventQuery) { q.To = start.Add(70 * time.Second) }},
-		{"to an event's own time", func(q *store.EventQuery) { q.To = want[500].GetTime().AsTime() }},
+		{"to", func(q *store.EventQuery) { q.To = start.Add(28 * time.Second) }},
+		{"to an event's own time", func(q *store.EventQuery) { q.To = want[200].GetTime().AsTime() }},
 		{"kinds", func(q *store.EventQuery) { q.Kinds = []store.Kind{store.KindFlow, store.KindProcessStart} }},
 		{"rare kinds", func(q *store.EventQuery) { q.Kinds = []store.Kind{store.KindLoss, store.KindListen} }},
 		{"unknown kind", func(q *store.EventQuery) { q.Kinds = []store.Kind{store.KindUnknown} }},
@@ -248,8 +248,8 @@ func testFilters(t *testing.T, open Open) {
 		{"glob in a path", func(q *store.EventQuery) { q.PathPrefix = "/v*r/x_" }},
 		{"part of a character", func(q *store.EventQuery) { q.PathPrefix = "/tmp/ü" }},
 		{"address", func(q *store.EventQuery) { q.Address = "10.0.0.3" }},
-		{"after", func(q *store.EventQuery) { q.AfterID = 400 }},
-		{"through", func(q *store.EventQuery) { q.ThroughID = 600 }},
+		{"after", func(q *store.EventQuery) { q.AfterID = 160 }},
+		{"through", func(q *store.EventQuery) { q.ThroughID = 240 }},
 	}
 	for i, a := range choices {
 		for _, b := range choices[i:] {
@@ -263,7 +263,7 @@ func testFilters(t *testing.T, open Open) {
 				}
 			}
 			equalEvents(t, a.name+" and "+b.name, s.all(q), expected)
-			if q.AfterID == 400 && q.ExecID == "" && len(expected) == 0 && a.name == b.name {
+			if q.AfterID == 160 && q.ExecID == "" && len(expected) == 0 && a.name == b.name {
 				t.Errorf("%s: the test data have nothing that matches", a.name)
 			}
 			q.Newest = true
