@@ -51,6 +51,10 @@ func (a *Agent) openPins() error {
 	return nil
 }
 
+// execGrace is how long after its new number can be seen the record of an exec may come: in between the kernel maps the
+// program. Who is met in that instant would be told as found, and not as having begun.
+const execGrace = 50 * time.Millisecond
+
 // meet makes the table know everybody: those that run, and those of whom the kernel side told since the previous agent left.
 // Who was recorded is told from the record, all others are found: the older first, since they are the others' parents. The
 // records are read after the walk, so that nobody is found whose record is still to come.
@@ -69,7 +73,7 @@ func (a *Agent) meet() error {
 	if err := a.process.Inherited(record); err != nil {
 		return err
 	}
-	if err := a.process.Read(time.Now(), record); err != nil {
+	if err := a.process.Read(time.Now().Add(execGrace), record); err != nil {
 		return err
 	}
 	for i := range found {
