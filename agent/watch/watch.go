@@ -100,28 +100,8 @@ func (w *Watch) expand(b *spoorv1.Batch) {
 		if n := rec.GetInstance(); n > 0 {
 			ev.Instance = b.GetInstances()[n-1]
 		}
-		switch f := rec.GetFact().(type) {
-		case *spoorv1.Record_ProcessStart:
-			ev.Kind, ev.Fact = "process_start", &spoorv1.Event_ProcessStart{ProcessStart: f.ProcessStart}
-		case *spoorv1.Record_ProcessExit:
-			ev.Kind, ev.Fact = "process_exit", &spoorv1.Event_ProcessExit{ProcessExit: f.ProcessExit}
-		case *spoorv1.Record_FileWrite:
-			ev.Kind, ev.Fact = "file_write", &spoorv1.Event_FileWrite{FileWrite: f.FileWrite}
-		case *spoorv1.Record_FileChange:
-			ev.Kind, ev.Fact = "file_change", &spoorv1.Event_FileChange{FileChange: f.FileChange}
-		case *spoorv1.Record_Flow:
-			ev.Kind, ev.Fact = "flow", &spoorv1.Event_Flow{Flow: f.Flow}
-		case *spoorv1.Record_Listen:
-			ev.Kind, ev.Fact = "listen", &spoorv1.Event_Listen{Listen: f.Listen}
-		case *spoorv1.Record_Dns:
-			ev.Kind, ev.Fact = "dns", &spoorv1.Event_Dns{Dns: f.Dns}
-		case *spoorv1.Record_Share:
-			ev.Kind, ev.Fact = "share", &spoorv1.Event_Share{Share: f.Share}
-		case *spoorv1.Record_Loss:
-			ev.Kind, ev.Fact = "loss", &spoorv1.Event_Loss{Loss: f.Loss}
-		case *spoorv1.Record_Coverage:
-			ev.Kind, ev.Fact = "coverage", &spoorv1.Event_Coverage{Coverage: f.Coverage}
-		}
+		ev.TakeFact(rec)
+		ev.Kind = ev.FactName()
 		w.keep(ev)
 	}
 }

@@ -184,36 +184,16 @@ func foreign(unknown protoreflect.RawFields) (kept protoreflect.RawFields) {
 // moveFact takes the fact over without copying it. A fact that only a newer agent knows is in the unknown fields,
 // with the number that it has in Event as well.
 func moveFact(r *spoorv1.Record, ev *spoorv1.Event) error {
-	switch f := r.GetFact().(type) {
-	case *spoorv1.Record_ProcessStart:
-		ev.Fact = &spoorv1.Event_ProcessStart{ProcessStart: f.ProcessStart}
-	case *spoorv1.Record_ProcessExit:
-		ev.Fact = &spoorv1.Event_ProcessExit{ProcessExit: f.ProcessExit}
-	case *spoorv1.Record_FileWrite:
-		ev.Fact = &spoorv1.Event_FileWrite{FileWrite: f.FileWrite}
-	case *spoorv1.Record_FileChange:
-		ev.Fact = &spoorv1.Event_FileChange{FileChange: f.FileChange}
-	case *spoorv1.Record_Flow:
-		ev.Fact = &spoorv1.Event_Flow{Flow: f.Flow}
-	case *spoorv1.Record_Listen:
-		ev.Fact = &spoorv1.Event_Listen{Listen: f.Listen}
-	case *spoorv1.Record_Dns:
-		ev.Fact = &spoorv1.Event_Dns{Dns: f.Dns}
-	case *spoorv1.Record_Share:
-		ev.Fact = &spoorv1.Event_Share{Share: f.Share}
-	case *spoorv1.Record_Loss:
-		ev.Fact = &spoorv1.Event_Loss{Loss: f.Loss}
-	case *spoorv1.Record_Coverage:
-		ev.Fact = &spoorv1.Event_Coverage{Coverage: f.Coverage}
-	default:
-		unknown := foreign(r.ProtoReflect().GetUnknown())
-		if len(unknown) == 0 {
-			return refuse(reasonFact, "it has no fact")
-		}
-		if len(unknown) > maxPath {
-			return refuse(reasonSize, "its unknown fact has %d bytes, at most %d are taken", len(unknown), maxPath)
-		}
-		ev.ProtoReflect().SetUnknown(unknown)
+	if ev.TakeFact(r) {
+		return nil
 	}
+	unknown := foreign(r.ProtoReflect().GetUnknown())
+	if len(unknown) == 0 {
+		return refuse(reasonFact, "it has no fact")
+	}
+	if len(unknown) > maxPath {
+		return refuse(reasonSize, "its unknown fact has %d bytes, at most %d are taken", len(unknown), maxPath)
+	}
+	ev.ProtoReflect().SetUnknown(unknown)
 	return nil
 }
