@@ -7,6 +7,7 @@
 package sensor
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -100,7 +101,8 @@ func iterate(p *ebpf.Program, m *ebpf.Map, read func(io.Reader) error) error {
 		return fmt.Errorf("open iterator %s: %w", p, err)
 	}
 	defer r.Close()
-	if err := read(r); err != nil {
+	// Each read(2) begins by looking up where the one before it ended.
+	if err := read(bufio.NewReaderSize(r, 64<<10)); err != nil {
 		return fmt.Errorf("read iterator %s: %w", p, err)
 	}
 	return nil

@@ -3,7 +3,6 @@
 package sensor
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -57,8 +56,6 @@ func (u *Unix) Read(fn func(*UnixSocket)) error {
 	err := iterate(u.objects.UnixHeld, nil, func(r io.Reader) error {
 		head := make([]byte, binary.Size(bpf.UnixUnixRecord{}))
 		var texts []byte
-		// Each read(2) begins by looking up where the one before it ended.
-		r = bufio.NewReaderSize(r, 64<<10)
 		for {
 			if _, err := io.ReadFull(r, head); errors.Is(err, io.EOF) {
 				return nil
