@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	// How often a file that one instance reads again and again is told of.
-	readAgain = time.Hour
 	// Pairs of a file and a reading instance that are remembered as told.
 	rememberedReadings = 32768
 	// Instances that are remembered as seen.
@@ -62,7 +60,7 @@ type readKey struct {
 type readback struct {
 	sensor reader
 	files  *lru.LRU[sensor.Inode, *writtenFile]
-	told   *lru.LRU[readKey, time.Time]
+	told   reminder[readKey]
 	seen   *lru.LRU[*workload.Instance, struct{}]
 	read   []sensor.Reading // in this turn, and those that wait
 	// Files that were given up for want of room, and readings by a process that is in no table.
@@ -81,8 +79,8 @@ func newReadback(s reader) (*readback, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remember written files: %w", err)
 	}
-	if r.told, err = lru.NewLRU[readKey, time.Time](rememberedReadings, nil); err != nil {
-		return nil, fmt.Errorf("remember readings: %w", err)
+	if r.told, err = newReminder[readKey](rememberedReadings); err != nil {
+		return nil, err
 	}
 	if r.seen, err = lru.NewLRU[*workload.Instance, struct{}](rememberedInstances, nil); err != nil {
 		return nil, fmt.Errorf("remember instances: %w", err)
@@ -257,11 +255,9 @@ func (a *Agent) tellReading(now time.Time, reading *sensor.Reading) bool {
 	if !isService(file.instance) {
 		return true
 	}
-	key := readKey{reading.Inode, p.Instance.Proto().GetId()}
-	if told, ok := r.told.Get(key); ok && now.Sub(told) < readAgain {
+	if !r.told.due(now, readKey{reading.Inode, p.Instance.Proto().GetId()}) {
 		return true
 	}
-	r.told.Add(key, now)
 	writer := file.instance.Proto()
 	a.add(a.clock.Time(reading.First), p.Proto, p.Instance, &spoorv1.Record{Fact: &spoorv1.Record_Share{Share: &spoorv1.Share{
 		Kind: spoorv1.Share_KIND_FILE, Access: spoorv1.Share_ACCESS_READ, File: a.fileAsRead(reading, file, p),

@@ -3,23 +3,16 @@
 package agent
 
 import (
-	"fmt"
 	"slices"
 	"time"
-
-	lru "github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/spoor/spoor/agent/process"
 	"github.com/spoor/spoor/agent/sensor"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
-const (
-	// How many shares are remembered as told.
-	rememberedShares = 8192
-	// How often a share that goes on is told again.
-	shareAgain = time.Hour
-)
+// How many shares are remembered as told.
+const rememberedShares = 8192
 
 // holder is one process that has a piece of memory mapped.
 type holder struct {
@@ -36,7 +29,7 @@ type shareKey struct {
 // shares keeps what was told of memory that instances share.
 type shares struct {
 	memory *sensor.Memory
-	told   *lru.LRU[shareKey, time.Time]
+	told   reminder[shareKey]
 }
 
 // openShares loads the sensor of shared memory.
@@ -45,9 +38,9 @@ func openShares() (*shares, error) {
 	if err != nil {
 		return nil, err
 	}
-	told, err := lru.NewLRU[shareKey, time.Time](rememberedShares, nil)
+	told, err := newReminder[shareKey](rememberedShares)
 	if err != nil {
-		return nil, fmt.Errorf("remember shares: %w", err)
+		return nil, err
 	}
 	return &shares{memory: memory, told: told}, nil
 }
@@ -90,10 +83,9 @@ func (a *Agent) tellShare(now time.Time, inode sensor.Inode, one, two holder) {
 		return
 	}
 	k := shareKey{inode, one.process.Instance.Proto().GetId(), two.process.Instance.Proto().GetId()}
-	if told, ok := a.shares.told.Get(k); ok && now.Sub(told) < shareAgain {
+	if !a.shares.told.due(now, k) {
 		return
 	}
-	a.shares.told.Add(k, now)
 	f := &spoorv1.File{
 		Dev: inode.Dev, Inode: inode.Number, Generation: inode.Generation,
 		FsType: "tmpfs", StorageClass: spoorv1.StorageClass_STORAGE_CLASS_TMPFS,

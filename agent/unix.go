@@ -3,11 +3,8 @@
 package agent
 
 import (
-	"fmt"
 	"slices"
 	"time"
-
-	lru "github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/spoor/spoor/agent/process"
 	"github.com/spoor/spoor/agent/sensor"
@@ -33,7 +30,7 @@ type joint struct {
 // joints keeps what was told of Unix sockets that join instances.
 type joints struct {
 	unix *sensor.Unix
-	told *lru.LRU[joint, time.Time]
+	told reminder[joint]
 	// Instances that hold a connection beside maxUnixHolders others.
 	crowded uint64
 }
@@ -52,10 +49,8 @@ func (a *Agent) openUnix() error {
 		return nil
 	}
 	a.joints = &joints{unix: unix}
-	if a.joints.told, err = lru.NewLRU[joint, time.Time](rememberedShares, nil); err != nil {
-		return fmt.Errorf("remember joints: %w", err)
-	}
-	return nil
+	a.joints.told, err = newReminder[joint](rememberedShares)
+	return err
 }
 
 // tellJoints looks at all Unix sockets, and tells of connections whose ends belong to more than one instance: from the side of
@@ -132,12 +127,7 @@ func (a *Agent) tellJoint(now time.Time, end, peer *unixEnd) {
 
 // due says whether a joint of two instances is to be told (again).
 func (j *joints) due(now time.Time, named *unixEnd, one, two *process.Process) bool {
-	k := joint{named.Name, named.Inode, one.Instance.Proto().GetId(), two.Instance.Proto().GetId()}
-	if told, ok := j.told.Get(k); ok && now.Sub(told) < shareAgain {
-		return false
-	}
-	j.told.Add(k, now)
-	return true
+	return j.told.due(now, joint{named.Name, named.Inode, one.Instance.Proto().GetId(), two.Instance.Proto().GetId()})
 }
 
 // socketFile tells what a socket is bound to: a file, as its process sees it, or a name that begins with "@". Of sockets without a
