@@ -27,10 +27,9 @@ type eventsCommand struct {
 	Exec     string   `help:"Only of this process; a unique beginning of its exec_id is enough." placeholder:"EXEC_ID"`
 	Path     string   `help:"Only of files whose path begins so." placeholder:"PREFIX"`
 	Address  string   `help:"Only flows and listeners with this address at either end." placeholder:"ADDRESS"`
-	Since    string   `help:"Only from then on: ${times}." placeholder:"TIME"`
-	Until    string   `help:"Only before then." placeholder:"TIME"`
-	Limit    uint32   `short:"n" help:"At most so many, the newest; 0 for all." default:"1000"`
-	Follow   bool     `short:"f" help:"Go on with events as they happen, until interrupted."`
+	span
+	Limit  uint32 `short:"n" help:"At most so many, the newest; 0 for all." default:"1000"`
+	Follow bool   `short:"f" help:"Go on with events as they happen, until interrupted."`
 	output
 	remote
 }
@@ -56,15 +55,8 @@ func (c *eventsCommand) filter(now time.Time) (*spoorv1.EventFilter, error) {
 			return nil, cli.BadInput(fmt.Errorf("there is no event kind %q", k), "The kinds are "+strings.Join(eventKinds(), ", ")+".")
 		}
 	}
-	var err error
-	if f.From, err = moment("--since", c.Since, now); err != nil {
+	if err := c.limit(f, now); err != nil {
 		return nil, err
-	}
-	if f.To, err = moment("--until", c.Until, now); err != nil {
-		return nil, err
-	}
-	if f.From != nil && f.To != nil && !f.GetFrom().AsTime().Before(f.GetTo().AsTime()) {
-		return nil, cli.BadInput(fmt.Errorf("--since %s is not before --until %s", c.Since, c.Until), "")
 	}
 	return f, nil
 }

@@ -18,31 +18,45 @@ import (
 // history are the flags of commands that read what happened: from a collector, or from a recording.
 type history struct {
 	Recording string `help:"Read a recording instead of asking a collector: a file of \"spoor record\", or - for standard input." placeholder:"FILE"`
-	Since     string `help:"Only from then on: ${times}." placeholder:"TIME"`
-	Until     string `help:"Only before then." placeholder:"TIME"`
+	span
 	remote
+}
+
+// span are the flags of commands that read events of a stretch of time.
+type span struct {
+	Since string `help:"Only from then on: ${times}." placeholder:"TIME"`
+	Until string `help:"Only before then." placeholder:"TIME"`
+}
+
+// limit puts the stretch of time into a filter.
+func (s *span) limit(f *spoorv1.EventFilter, now time.Time) error {
+	var err error
+	if f.From, err = moment("--since", s.Since, now); err != nil {
+		return err
+	}
+	if f.To, err = moment("--until", s.Until, now); err != nil {
+		return err
+	}
+	if f.From != nil && f.To != nil && !f.GetFrom().AsTime().Before(f.GetTo().AsTime()) {
+		return cli.BadInput(fmt.Errorf("--since %s is not before --until %s", s.Since, s.Until), "")
+	}
+	return nil
 }
 
 // each hands every event to fn, in the order in which they were stored.
 func (h *history) each(ctx context.Context, streams *cli.Streams, fn func(*spoorv1.Event) error) error {
-	span, err := h.span(time.Now())
-	if err != nil {
+	during := &spoorv1.EventFilter{}
+	if err := h.limit(during, time.Now()); err != nil {
 		return err
 	}
 	if h.Recording != "" {
-		return h.recorded(ctx, streams.In, span, fn)
+		return h.recorded(ctx, streams.In, during, fn)
 	}
 	a, err := h.dial()
 	if err != nil {
 		return err
 	}
-	return eachEvent(ctx, a, streams, span, fn)
-}
-
-// span is the stretch of time that the flags name.
-func (h *history) span(now time.Time) (*spoorv1.EventFilter, error) {
-	c := eventsCommand{Since: h.Since, Until: h.Until}
-	return c.filter(now)
+	return eachEvent(ctx, a, streams, during, fn)
 }
 
 // eachEvent asks for page after page.
@@ -67,7 +81,7 @@ func eachEvent(ctx context.Context, a *asker, streams *cli.Streams, filter *spoo
 }
 
 // recorded reads a recording.
-func (h *history) recorded(ctx context.Context, in io.Reader, span *spoorv1.EventFilter, fn func(*spoorv1.Event) error) (err error) {
+func (h *history) recorded(ctx context.Context, in io.Reader, during *spoorv1.EventFilter, fn func(*spoorv1.Event) error) (err error) {
 	const fix = "\"spoor record FILE\" makes one."
 	if h.Recording != "-" {
 		file, err := os.Open(h.Recording)
@@ -84,7 +98,7 @@ func (h *history) recorded(ctx context.Context, in io.Reader, span *spoorv1.Even
 		switch {
 		case ctx.Err() != nil:
 			failed = interrupted
-		case span.From != nil && t.Before(span.GetFrom().AsTime()) || span.To != nil && !t.Before(span.GetTo().AsTime()):
+		case during.From != nil && t.Before(during.GetFrom().AsTime()) || during.To != nil && !t.Before(during.GetTo().AsTime()):
 		default:
 			failed = fn(ev)
 		}

@@ -20,9 +20,8 @@ import (
 )
 
 type recordCommand struct {
-	File  string `arg:"" help:"Where to write: a new file, compressed when its name ends with .gz; or - for standard output."`
-	Since string `help:"Only from then on: ${times}." placeholder:"TIME"`
-	Until string `help:"Only before then." placeholder:"TIME"`
+	File string `arg:"" help:"Where to write: a new file, compressed when its name ends with .gz; or - for standard output."`
+	span
 	remote
 }
 
@@ -40,9 +39,8 @@ func (c *recordCommand) Run(ctx context.Context, streams *cli.Streams) (err erro
 	if err != nil {
 		return err
 	}
-	events := eventsCommand{Since: c.Since, Until: c.Until}
-	filter, err := events.filter(time.Now())
-	if err != nil {
+	filter := &spoorv1.EventFilter{}
+	if err := c.limit(filter, time.Now()); err != nil {
 		return err
 	}
 	if c.File == "-" {
