@@ -3,14 +3,14 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protojson"
-
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/cmd/spoor/internal/render"
 	"github.com/spoor/spoor/contract"
 )
 
@@ -41,11 +41,11 @@ func Backtest(w io.Writer, r *contract.BacktestResult, onlyCurrent, onlyProposed
 func encode(findings []*spoorv1.Finding) ([]json.RawMessage, error) {
 	all := make([]json.RawMessage, len(findings))
 	for i, f := range findings {
-		text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(f)
-		if err != nil {
-			return nil, fmt.Errorf("encode a finding: %w", err)
+		var line bytes.Buffer
+		if err := render.JSON(&line, f); err != nil {
+			return nil, err
 		}
-		all[i] = text
+		all[i] = line.Bytes()
 	}
 	return all, nil
 }
