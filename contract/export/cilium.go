@@ -142,9 +142,8 @@ func (e *exporter) ciliumIngress() []CiliumIngress {
 			rule.FromCIDR = []string{c.CIDR.String()}
 			e.limit(contract.Line(c), contract.Narrower, "Cilium does not match pods and nodes of the cluster by address")
 		} else {
-			who, why := e.options.find(c.Workload, e.own)
-			if why != "" {
-				e.limit(contract.Line(c), contract.Narrower, why)
+			who, ok := e.find(contract.Line(c), c.Workload)
+			if !ok {
 				continue
 			}
 			rule.FromEndpoints, rule.FromEntities = e.who(contract.Line(c), who)
@@ -175,9 +174,8 @@ func (e *exporter) ciliumEgress() []CiliumEgress {
 		case c.DNS != "":
 			rule.ToFQDNs = e.names(c)
 		default:
-			who, why := e.options.find(c.Workload, e.own)
-			if why != "" {
-				e.limit(contract.Line(c), contract.Narrower, why)
+			who, ok := e.find(contract.Line(c), c.Workload)
+			if !ok {
 				continue
 			}
 			rule.ToEndpoints, rule.ToEntities = e.who(contract.Line(c), who)

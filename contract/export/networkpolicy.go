@@ -105,6 +105,16 @@ func (e *exporter) limit(line string, effect contract.Effect, why string) {
 	e.limits = append(e.limits, Limit{Line: line, Effect: effect, Why: why})
 }
 
+// find says which pods a line's reference means; when that cannot be said, the line is left out, and why is remarked.
+func (e *exporter) find(line string, ref contract.Ref) (peers, bool) {
+	who, why := e.options.find(ref, e.own)
+	if why != "" {
+		e.limit(line, contract.Narrower, why)
+		return peers{}, false
+	}
+	return who, true
+}
+
 func policyPorts(ports []contract.Listen) []PolicyPort {
 	var out []PolicyPort
 	for _, l := range ports {
@@ -144,9 +154,8 @@ func (e *exporter) ingress() []IngressRule {
 		if !c.CIDR.IsZero() {
 			rule.From = []PolicyPeer{{IPBlock: &IPBlock{CIDR: c.CIDR.String()}}}
 		} else {
-			who, why := e.options.find(c.Workload, e.own)
-			if why != "" {
-				e.limit(contract.Line(c), contract.Narrower, why)
+			who, ok := e.find(contract.Line(c), c.Workload)
+			if !ok {
 				continue
 			}
 			rule.From = []PolicyPeer{podPeer(who.Pods)}
@@ -171,9 +180,8 @@ func (e *exporter) egress() []EgressRule {
 				{IPBlock: &IPBlock{CIDR: "::/0", Except: notPublic6}},
 			}
 		default:
-			who, why := e.options.find(c.Workload, e.own)
-			if why != "" {
-				e.limit(contract.Line(c), contract.Narrower, why)
+			who, ok := e.find(contract.Line(c), c.Workload)
+			if !ok {
 				continue
 			}
 			rule.To = []PolicyPeer{podPeer(who.Pods)}
