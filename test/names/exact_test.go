@@ -87,14 +87,7 @@ func lossesOf(t *testing.T, n observer) []sensor.Loss {
 }
 
 func testExact(t *testing.T, n *sensor.ExactNames, place, op string, want []string) {
-	dir, err := os.MkdirTemp(place, "spoor-names-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := furnish(dir); err != nil {
-		t.Fatal(err)
-	}
+	dir := furnished(t, place)
 	changesOf(t, n, 0)
 	inodes := inodesIn(t, dir)
 	tgid := do(t, op, dir)

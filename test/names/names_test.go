@@ -115,11 +115,21 @@ var operations = map[string]func(dir string) error{
 	},
 }
 
-// furnish makes what operations find.
-func furnish(dir string) error {
-	return errors.Join(
+// furnished makes a directory with what operations find.
+func furnished(t *testing.T, place string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(place, "spoor-names-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	err = errors.Join(
 		touch(dir+"/file"), touch(dir+"/other"), os.Mkdir(dir+"/sub", 0o700),
 		os.MkdirAll(dir+"/sub2/deep", 0o700), touch(dir+"/sub2/deep/f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // told is how a test writes what it wants: operation, path, and target, below the directory of that name.
@@ -314,14 +324,7 @@ func testNames(t *testing.T, place string, n *sensor.Names) {
 			continue
 		}
 		t.Run(op, func(t *testing.T) {
-			dir, err := os.MkdirTemp(place, "spoor-names-")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = os.RemoveAll(dir) })
-			if err := furnish(dir); err != nil {
-				t.Fatal(err)
-			}
+			dir := furnished(t, place)
 			changesOf(t, n, 0)
 			inodes := inodesIn(t, dir)
 			tgid := do(t, op, dir)

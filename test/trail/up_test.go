@@ -22,6 +22,7 @@ import (
 	"github.com/spoor/spoor/agent/act"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
+	"github.com/spoor/spoor/test/scene"
 )
 
 func TestMain(m *testing.M) {
@@ -177,19 +178,11 @@ func (u *up) kill() {
 // events returns every event that matches, page by page.
 func (u *up) events(ctx context.Context, filter *spoorv1.EventFilter) []*spoorv1.Event {
 	u.t.Helper()
-	var all []*spoorv1.Event
-	var after uint64
-	for {
-		page, err := u.ask.ListEvents(ctx, connect.NewRequest(&spoorv1.ListEventsRequest{Filter: filter, AfterId: after, Limit: 10000}))
-		if err != nil {
-			u.t.Fatal(err)
-		}
-		all = append(all, page.Msg.GetEvents()...)
-		if !page.Msg.GetMore() {
-			return all
-		}
-		after = all[len(all)-1].GetId()
+	all, err := scene.Events(ctx, u.ask, filter)
+	if err != nil {
+		u.t.Fatal(err)
 	}
+	return all
 }
 
 // spoor runs a command of the command line against this collector.

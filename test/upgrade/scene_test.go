@@ -28,6 +28,7 @@ import (
 	"github.com/spoor/spoor/agent"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
+	stage "github.com/spoor/spoor/test/scene"
 )
 
 // patience is more than anything here takes, also on an emulated machine.
@@ -270,17 +271,9 @@ func (s *scene) until(what string, missing func() string) {
 // events returns all that agents told, in the order of its arrival.
 func (s *scene) events() []*spoorv1.Event {
 	s.t.Helper()
-	var all []*spoorv1.Event
-	var after uint64
-	for {
-		page, err := s.ask.ListEvents(s.t.Context(), connect.NewRequest(&spoorv1.ListEventsRequest{AfterId: after, Limit: 10000}))
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		all = append(all, page.Msg.GetEvents()...)
-		if !page.Msg.GetMore() {
-			return all
-		}
-		after = all[len(all)-1].GetId()
+	all, err := stage.Events(s.t.Context(), s.ask, nil)
+	if err != nil {
+		s.t.Fatal(err)
 	}
+	return all
 }
