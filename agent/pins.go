@@ -51,9 +51,9 @@ func (a *Agent) openPins() error {
 	return nil
 }
 
-// execGrace is how long after its new number can be seen the record of an exec may come: in between the kernel maps the
-// program. Who is met in that instant would be told as found, and not as having begun.
-const execGrace = 50 * time.Millisecond
+// forkGrace is how long after a process can be seen the record of its fork may come. Who is met in that instant would be
+// told as found, and not as having begun. Those in the middle of an exec are not met (bpf/process.bpf.c).
+const forkGrace = 50 * time.Millisecond
 
 // meet makes the table know everybody: those that run, and those of whom the kernel side told since the previous agent left.
 // Who was recorded is told from the record, all others are found: the older first, since they are the others' parents. The
@@ -73,7 +73,7 @@ func (a *Agent) meet() error {
 	if err := a.process.Inherited(record); err != nil {
 		return err
 	}
-	if err := a.process.Read(time.Now().Add(execGrace), record); err != nil {
+	if err := a.process.Read(time.Now().Add(forkGrace), record); err != nil {
 		return err
 	}
 	for i := range found {

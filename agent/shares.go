@@ -30,6 +30,7 @@ type shareKey struct {
 type shares struct {
 	memory *sensor.Memory
 	told   reminder[shareKey]
+	strangers
 }
 
 // openShares loads the sensor of shared memory.
@@ -53,7 +54,7 @@ func (a *Agent) tellShares(now time.Time) error {
 	}
 	held := map[sensor.Inode][]holder{}
 	err := a.shares.memory.Read(func(m *sensor.Mapping) {
-		if m.Who.Tgid == 0 {
+		if m.Who.Tgid == 0 || a.shares.strangers.isNew(m.Who, a.table.Knows(m.Who)) {
 			return
 		}
 		p := a.table.Get(m.Who, m.CgroupID)
@@ -66,6 +67,7 @@ func (a *Agent) tellShares(now time.Time) error {
 	if err != nil {
 		return err
 	}
+	a.shares.strangers.turn()
 	for inode, holders := range held {
 		for _, one := range holders {
 			for _, two := range holders {

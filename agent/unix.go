@@ -31,6 +31,7 @@ type joint struct {
 type joints struct {
 	unix *sensor.Unix
 	told reminder[joint]
+	strangers
 	// Instances that hold a connection beside maxUnixHolders others.
 	crowded uint64
 }
@@ -61,7 +62,7 @@ func (a *Agent) tellJoints(now time.Time) error {
 	}
 	ends := map[uint64]*unixEnd{}
 	err := a.joints.unix.Read(func(s *sensor.UnixSocket) {
-		if s.Who.Tgid == 0 {
+		if s.Who.Tgid == 0 || a.joints.strangers.isNew(s.Who, a.table.Knows(s.Who)) {
 			return
 		}
 		p := a.table.Get(s.Who, s.CgroupID)
@@ -76,6 +77,7 @@ func (a *Agent) tellJoints(now time.Time) error {
 	if err != nil {
 		return err
 	}
+	a.joints.strangers.turn()
 	for _, end := range ends {
 		a.tellJoint(now, end, ends[end.Peer])
 	}

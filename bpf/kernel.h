@@ -239,6 +239,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	int exit_code;
+	unsigned int in_execve : 1; /* from the beginning of execve(2) until after sched_process_exec */
 	__u64 start_boottime;
 	__u64 self_exec_id;
 	struct task_struct *group_leader;

@@ -268,6 +268,9 @@ int process_found(struct bpf_iter__task *ctx)
 
 	if (!task || task->pid != task->tgid)
 		return 0;
+	/* It has its next number perhaps, and sched_process_exec will tell of that. Should it fail, its next fact makes it known. */
+	if (BPF_CORE_READ_BITFIELD_PROBED(task, in_execve))
+		return 0;
 	fill(&r, task, PROCESS_FOUND);
 	r.time = r.who.start_boottime;
 	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));

@@ -292,6 +292,9 @@ func (t *Table) ExecID(w sensor.Who) string {
 	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10]))
 }
 
+// Knows reports whether the image is remembered.
+func (t *Table) Knows(who sensor.Who) bool { return t.all.Contains(who) }
+
 // Ended reports whether the image exited, was replaced or is not known.
 func (t *Table) Ended(who sensor.Who) bool {
 	p, ok := t.all.Peek(who)
