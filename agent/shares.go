@@ -96,5 +96,6 @@ func (a *Agent) tellShare(now time.Time, inode sensor.Inode, one, two holder) {
 	a.add(now, one.process.Proto, one.process.Instance, &spoorv1.Record{Fact: &spoorv1.Record_Share{Share: &spoorv1.Share{
 		Kind: spoorv1.Share_KIND_MEMORY, File: f,
 		Other: two.process.Instance.Proto().GetWorkload(), OtherExecId: two.process.Proto.GetExecId(),
+		OtherInstance: k.two,
 	}}})
 }

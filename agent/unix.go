@@ -121,7 +121,7 @@ func (a *Agent) tellJoint(now time.Time, end, peer *unixEnd) {
 			}
 			a.add(now, one.Proto, one.Instance, &spoorv1.Record{Fact: &spoorv1.Record_Share{Share: &spoorv1.Share{
 				Kind: spoorv1.Share_KIND_SOCKET, File: file,
-				Other: two.Instance.Proto().GetWorkload(), OtherExecId: two.Proto.GetExecId(),
+				Other: two.Instance.Proto().GetWorkload(), OtherExecId: two.Proto.GetExecId(), OtherInstance: two.Instance.Proto().GetId(),
 			}}})
 		}
 	}
