@@ -85,6 +85,7 @@ func (c *Collector) build() error {
 		Completeness: func(ctx context.Context, from, to time.Time, node string) (*spoorv1.Completeness, error) {
 			return c.query.Completeness(ctx, from, to, node)
 		},
+		Agents: c.agents,
 		Logger: o.Logger, Registerer: o.Registerer,
 	})
 	if err != nil {
@@ -128,6 +129,27 @@ func (c *Collector) build() error {
 		Outbox: c.store, Receivers: receivers, Wake: wake, Logger: o.Logger, Registerer: o.Registerer,
 	})
 	return err
+}
+
+// agents says of each node that ever reported whether its agent is there.
+func (c *Collector) agents(ctx context.Context) ([]finding.Attendance, error) {
+	runs, err := c.store.Runs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	type node struct{ cluster, name string }
+	latest := map[node]time.Time{}
+	for i := range runs {
+		n := node{runs[i].Cluster, runs[i].Node}
+		if seen := runs[i].Seen; seen.After(latest[n]) {
+			latest[n] = seen
+		}
+	}
+	all := make([]finding.Attendance, 0, len(latest))
+	for n, seen := range latest {
+		all = append(all, finding.Attendance{Cluster: n.cluster, Node: n.name, Connected: c.ingest.ConnectedNode(n.cluster, n.name), Seen: seen})
+	}
+	return all, nil
 }
 
 // people lets the query service change findings through the one goroutine that may.

@@ -112,9 +112,7 @@ func compareContracts(a, b *Contract) []Change {
 	}
 	c.state(a, b)
 	compareKeyed(c, "spec.scratch", a.Spec.Scratch, b.Spec.Scratch, func(s Scratch) any { return s.Path }, compareLimits)
-	compareKeyed(c, "spec.volumes", a.Spec.Volumes, b.Spec.Volumes, func(v Volume) any { return v.Path }, func(Volume, Volume) (Effect, string) {
-		return Neutral, "the files are called something else"
-	})
+	compareKeyed(c, "spec.volumes", a.Spec.Volumes, b.Spec.Volumes, func(v Volume) any { return v.Path }, compareClasses)
 	compareFlows(c, "spec.listens", a.Spec.Listens, b.Spec.Listens, func(l Listen) Listen {
 		l.Transport = l.Transport.orTCP()
 		return l
@@ -123,7 +121,7 @@ func compareContracts(a, b *Contract) []Change {
 		l.Transport = l.Transport.orTCP()
 		return l
 	})
-	// A purpose changes nothing that is allowed.
+	// A purpose changes nothing about who may be called.
 	purposes := map[Call]Purpose{}
 	bare := func(l Call) Call {
 		l.Transport, l.Purpose = l.Transport.orTCP(), ""
@@ -136,10 +134,18 @@ func compareContracts(a, b *Contract) []Change {
 		if p, known := purposes[bare(call)]; known && p != call.Purpose {
 			old := call
 			old.Purpose = p
-			c.add("spec.calls", Line(old), Line(call), Neutral, "the purpose is another")
+			effect := Neutral
+			switch SharedBackingService {
+			case call.Purpose:
+				effect = Wider // others may call the same store
+			case p:
+				effect = Narrower
+			}
+			c.add("spec.calls", Line(old), Line(call), effect, "the purpose is another")
 		}
 	}
 	compareFlows(c, "spec.calls", a.Spec.Calls, b.Spec.Calls, bare)
+	compareShares(c, a.Spec.Shares, b.Spec.Shares)
 	return c.changes
 }
 
@@ -226,6 +232,31 @@ func compareLimits(a, b Scratch) (Effect, string) {
 	default:
 		return Neutral, "the same limit is written"
 	}
+}
+
+// compareShares compares what may be shared. A list that is left out is an empty one.
+func compareShares(c *comparison, before, after []Share) {
+	for _, s := range before {
+		if !slices.Contains(after, s) {
+			c.add("spec.shares", Line(s), "", Narrower, "no longer allowed to be shared by a line of its own")
+		}
+	}
+	for _, s := range after {
+		if !slices.Contains(before, s) {
+			c.add("spec.shares", "", Line(s), Wider, "allowed to be shared by a new line")
+		}
+	}
+}
+
+// compareClasses says what it means that the files of a volume are called something else.
+func compareClasses(a, b Volume) (Effect, string) {
+	switch ClassBinary {
+	case b.Class:
+		return Wider, "what is written there may be executed"
+	case a.Class:
+		return Narrower, "what is written there may no longer be executed"
+	}
+	return Neutral, "the files are called something else"
 }
 
 // compareFlows compares lists whose entries each allow something. A list that is left out is not judged.

@@ -33,6 +33,14 @@ func pathOf(f *spoorv1.File) string {
 	return f.GetPath()
 }
 
+// pathOfTarget is the exact new path of a rename or link.
+func pathOfTarget(c *spoorv1.FileChange) string {
+	if raw := c.GetTargetPathRaw(); len(raw) > 0 {
+		return string(raw)
+	}
+	return c.GetTargetPath()
+}
+
 // maxLinks bounds how many names of one file are followed.
 const maxLinks = 8
 

@@ -216,7 +216,7 @@ func TestCallsByName(t *testing.T) {
 		}},
 		{"the sensor went off", func(s *scene) {
 			s.sees(&spoorv1.Coverage{Sensor: "dns", Tier: "base"})
-			s.sees(&spoorv1.Coverage{Sensor: "dns", Tier: "off"})
+			s.judge.Observe(s.event(&spoorv1.Coverage{Sensor: "dns", Tier: "off"}))
 			s.sees(call("203.0.113.7", 443), "low flow.egress peers without a name:443/tcp")
 		}},
 		{"on another port names do not matter", func(s *scene) {

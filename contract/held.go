@@ -42,6 +42,16 @@ func (j *Judge) hold(w *workload, rule string, p *peer, ev *spoorv1.Event, t tim
 		j.deny(w, rule, p, ev, t, false)
 		return
 	}
+	j.wait(w, key, ev, t)
+}
+
+// wait keeps a flow until its peer is known, or not known for long enough.
+func (j *Judge) wait(w *workload, key heldKey, ev *spoorv1.Event, t time.Time) {
+	if h, ok := w.held[key]; ok {
+		h.event = ev
+		j.held.get(h)
+		return
+	}
 	h := &heldFlow{workload: w, key: key, event: ev}
 	if w.held == nil {
 		w.held = map[heldKey]*heldFlow{}
@@ -82,6 +92,10 @@ func (h *heldFlow) expire(j *Judge) {
 func (h *heldFlow) decide(j *Judge) {
 	p := j.peerOf(h.event.GetNode(), h.event.GetFlow().GetPeer())
 	t := timeOr(h.event.GetTime(), j.now)
+	if h.key.rule == RuleShareDatabase {
+		j.backing(h.workload, h.event, t, false)
+		return
+	}
 	if a := j.ask(h.workload, h.key.rule, h.event, &p); !a.allowed {
 		j.deny(h.workload, h.key.rule, &p, h.event, t, a.name && !j.seesNames(h.event.GetNode()))
 	}

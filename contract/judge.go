@@ -65,6 +65,11 @@ type Judge struct {
 	departed  *recent[fileID, departure]
 	shared    *recent[fileID, *sharing]
 	names     *recent[nameKey, []string]
+	// What instances wrote and executed lately, and who calls which backing store.
+	written, executed *recent[programKey, deed]
+	stores            *recent[storeKey, *backingStore]
+	survey            survey
+	nodes             *recent[string, *nodeView]
 	// Nodes that report DNS answers, and nodes that report changes of names: the others are blind to them.
 	named    *recent[string, struct{}]
 	renamers *recent[string, struct{}]
@@ -92,6 +97,11 @@ func NewJudgeWithLimits(s *Set, limits Limits) *Judge {
 	j.departed = newRecent[fileID, departure](min(limits.Files, 8192), nil)
 	j.shared = newRecent[fileID, *sharing](min(limits.Files, 16384), nil)
 	j.names = newRecent[nameKey, []string](limits.Names, nil)
+	j.written = newRecent[programKey, deed](min(limits.Files, 32768), nil)
+	j.executed = newRecent[programKey, deed](min(limits.Files, 8192), nil)
+	j.stores = newRecent[storeKey, *backingStore](min(limits.Held, 4096), nil)
+	j.survey.edges = newRecent[edgeKey, deed](min(limits.Names, 16384), nil)
+	j.nodes = newRecent[string, *nodeView](limits.Workloads, nil)
 	j.named = newRecent[string, struct{}](limits.Names, nil)
 	j.renamers = newRecent[string, struct{}](limits.Names, nil)
 	return j
@@ -105,6 +115,7 @@ func (j *Judge) Observe(ev *spoorv1.Event) []Verdict {
 	}
 	t := j.timeOf(ev)
 	j.learn(ev)
+	j.blind(ev, t)
 	w := ev.GetInstance().GetWorkload()
 	if w == nil {
 		j.change(nil, ev, t)
@@ -119,21 +130,34 @@ func (j *Judge) Observe(ev *spoorv1.Event) []Verdict {
 		if w := ev.GetFileWrite(); w != nil {
 			j.share(wl, ev, w, t)
 		}
+		if s := ev.GetShare(); s != nil {
+			j.readByOther(wl, ev, s, t)
+		}
+		if ev.GetFlow() != nil {
+			j.backing(wl, ev, t, true)
+			j.meet(wl, ev, t)
+		}
 		return j.take()
 	}
 	in := j.instance(wl, ev)
 	j.follow(in, ev, t)
+	j.guard(in, t)
+	j.drift(in, ev, t)
 	switch fact := ev.GetFact().(type) {
 	case *spoorv1.Event_FileWrite:
 		j.write(in, ev, fact.FileWrite, t)
 		j.share(wl, ev, fact.FileWrite, t)
 	case *spoorv1.Event_Share:
 		j.survives(in, ev, fact.Share, t)
+		j.readByOther(wl, ev, fact.Share, t)
+		j.join(wl, ev, fact.Share, t)
 	case *spoorv1.Event_FileChange:
 		j.change(in, ev, t)
 	case *spoorv1.Event_Flow:
 		j.flow(wl, ev, t)
 		j.probe(wl, ev, fact.Flow, t)
+		j.backing(wl, ev, t, true)
+		j.meet(wl, ev, t)
 	case *spoorv1.Event_Listen:
 		j.listen(in, ev, fact.Listen, t)
 	}
@@ -161,6 +185,7 @@ func (j *Judge) Reload(s *Set) []Verdict {
 		w := e.value
 		before, after := w.policy, s.policy(w.id)
 		switch {
+		case before == nil && after == nil:
 		case before == nil || after == nil:
 			for _, m := range w.matters {
 				j.clear(m, j.now, nil)
@@ -208,7 +233,9 @@ type Stats struct {
 	// age and its end; a matter that was given up is told anew when it goes on; a held flow that was given up is told
 	// without waiting.
 	EvictedWorkloads, EvictedInstances, EvictedFiles, EvictedMatters, EvictedHeld, EvictedNames, EvictedProcesses uint64
-	Unjudged                                                                                                      Unjudged
+	// Files that were written or executed, backing stores, edges of the service graph, and nodes.
+	EvictedPrograms, EvictedStores, EvictedEdges, EvictedNodes uint64
+	Unjudged                                                   Unjudged
 }
 
 // Unjudged counts events that a rule was meant for and could not decide.
@@ -217,6 +244,8 @@ type Unjudged struct {
 	StorageClass uint64
 	// Writes to files whose path lacks its beginning, where a wide pattern of the contract may cover it.
 	Path uint64
+	// Callers of a backing store beyond those that are told apart.
+	StoreUsers uint64
 }
 
 // Stats returns the Judge's counters.
@@ -226,6 +255,7 @@ func (j *Judge) Stats() Stats {
 		Held: j.held.len(), Names: j.names.len(), Processes: j.processes.len(),
 		EvictedWorkloads: j.workloads.evicted, EvictedInstances: j.instances.evicted, EvictedFiles: j.tracked.evicted,
 		EvictedMatters: j.matters.evicted, EvictedHeld: j.held.evicted, EvictedNames: j.names.evicted,
-		EvictedProcesses: j.processes.evicted, Unjudged: j.unjudged,
+		EvictedProcesses: j.processes.evicted, EvictedPrograms: j.written.evicted + j.executed.evicted, EvictedStores: j.stores.evicted,
+		EvictedEdges: j.survey.edges.evicted, EvictedNodes: j.nodes.evicted, Unjudged: j.unjudged,
 	}
 }

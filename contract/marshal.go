@@ -169,6 +169,6 @@ func quote(s string) string {
 }
 
 // Line writes one entry of a list as it would stand in a file.
-func Line[T Scratch | Volume | Listen | Caller | Call](entry T) string {
+func Line[T Scratch | Volume | Listen | Caller | Call | Share](entry T) string {
 	return "- " + flow(reflect.ValueOf(entry))
 }

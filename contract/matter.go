@@ -19,8 +19,10 @@ type matter struct {
 	verdict Verdict
 	open    bool
 	told    time.Time
-	// The event that last said so.
+	// The event that last said so, with whom something is shared, and what was executed.
 	event *spoorv1.Event
+	other *spoorv1.Workload
+	path  string
 	// Files, listeners or instances that are known to go on. When some were lost from sight, or were never
 	// such as end, the verdict is not cleared.
 	causes  int
@@ -107,9 +109,10 @@ func (j *Judge) raise(m *matter, t time.Time, ev *spoorv1.Event) bool {
 
 // tell gives the verdict of a matter.
 func (j *Judge) tell(m *matter, v Verdict) {
-	p := m.workload.policy
-	v.Rule, v.Subject = m.key.rule, m.key.subject
-	v.Workload, v.Owner, v.Contract = m.workload.id, p.owner, p.contract.FullName()
+	v.Rule, v.Subject, v.Workload = m.key.rule, m.key.subject, m.workload.id
+	if p := m.workload.policy; p != nil { // a node has none
+		v.Owner, v.Contract = p.owner, p.contract.FullName()
+	}
 	m.verdict = v
 	// The evidence is kept by whoever keeps the verdict; a clearance shows what ended it.
 	m.verdict.Evidence = nil

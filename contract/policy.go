@@ -20,6 +20,13 @@ type policy struct {
 	owner   *spoorv1.Owner
 	scratch []pathMatcher
 	volumes []pathMatcher
+	shares  []agreedShare
+}
+
+// agreedShare is an entry of spec.shares; without a path it is about everything.
+type agreedShare struct {
+	with Ref
+	path *pathMatcher
 }
 
 func compile(c *Contract, rank int) *policy {
@@ -32,6 +39,14 @@ func compile(c *Contract, rank int) *policy {
 	}
 	for _, v := range c.Spec.Volumes {
 		p.volumes = append(p.volumes, compilePath(v.Path))
+	}
+	for _, s := range c.Spec.Shares {
+		agreed := agreedShare{with: s.Workload}
+		if s.Path != "" {
+			m := compilePath(s.Path)
+			agreed.path = &m
+		}
+		p.shares = append(p.shares, agreed)
 	}
 	return p
 }
@@ -56,6 +71,18 @@ func (p *policy) maxAge(i int, state State) time.Duration {
 		age = DefaultMaxAge
 	}
 	return time.Duration(age)
+}
+
+// sharesWith says whether self agreed to share what is at a path with another workload.
+func (p *policy) sharesWith(self, other *spoorv1.Workload, path string, truncated bool) bool {
+	for _, s := range p.shares {
+		switch {
+		case s.with != Ref{} && !s.with.matches(other, self):
+		case s.path == nil, truncated && s.path.openEnded(), !truncated && s.path.matches(path):
+			return true
+		}
+	}
+	return false
 }
 
 // covered is where a contract puts a path.

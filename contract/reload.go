@@ -49,12 +49,24 @@ func (j *Judge) isOver(w *workload, key matterKey, m *matter) bool {
 		return spec.Listens == nil || m.causes == 0 && !m.endless
 	case RuleFlowProbe:
 		return false
-	case RuleShareFile:
-		place, _ := w.policy.place(pathOf(m.event.GetFileWrite().GetFile()), false)
-		return place == inVolume
+	case RuleShareFile, RuleShareMemory, RuleShareSocket:
+		f, other := m.event.GetFileWrite().GetFile(), m.other
+		if s := m.event.GetShare(); s != nil {
+			f = s.GetFile()
+		}
+		place, _ := w.policy.place(pathOf(f), f.GetPathTruncated())
+		return key.subject != others && w.policy.agreesToShare(key.rule, w.id, other, f, place)
 	case RuleStateSurvives:
 		place, _ := w.policy.place(pathOf(m.event.GetShare().GetFile()), false)
 		return place == inVolume || w.state() != Stateless
+	case RuleShareDatabase:
+		f := m.event.GetFlow()
+		p := j.peerOf(m.event.GetNode(), f.GetPeer())
+		return key.subject != others && w.purposeOf(&p, servicePort(f)) == SharedBackingService
+	case RuleExecDrift:
+		return key.subject != others && w.policy.hasPrograms(m.path)
+	case RuleFlowContention, RuleBlindLoss, RuleBlindSensor, RuleBlindAgent:
+		return false
 	default:
 		return m.causes == 0 && !m.endless
 	}

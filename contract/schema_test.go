@@ -153,6 +153,8 @@ func schemaOf(t *testing.T, typ reflect.Type, comments map[string]string) object
 		one("workload", "cidr")
 	case Call:
 		one("workload", "dns", "cidr")
+	case Share:
+		o = append(o, member{"minProperties", 1})
 	}
 	return append(o, member{"properties", properties})
 }

@@ -25,12 +25,9 @@ func TestStateThatSurvives(t *testing.T) {
 
 func TestStateThatIsNotHandedOn(t *testing.T) {
 	s := newScene(t, checkoutContract)
-	memory := reading(inode("/app/state", 7, hostPath), checkout, "i0")
-	memory.Kind, memory.Access = spoorv1.Share_KIND_MEMORY, spoorv1.Share_ACCESS_UNSPECIFIED
 	for _, share := range []*spoorv1.Share{
-		memory,
 		reading(inode("/app/state", 7, hostPath), checkout, "i1"), // its own
-		reading(inode("/app/state", 7, hostPath), stranger, "i0"),
+		reading(inode("/app/state", 7, layer), stranger, "i0"),
 		reading(inode("/app/run.pid", 9, hostPath), checkout, "i0"),
 	} {
 		s.sees(share)

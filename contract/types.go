@@ -60,6 +60,8 @@ type Spec struct {
 	Callers []Caller `json:"callers,omitzero"`
 	// Whom the workload may call. Left out: not judged. Empty: nobody.
 	Calls []Call `json:"calls,omitzero"`
+	// What it shares with other workloads on purpose: files, memory and Unix sockets.
+	Shares []Share `json:"shares,omitzero"`
 }
 
 // Selector selects workloads. In each part * stands for any characters.
@@ -96,7 +98,7 @@ type Scratch struct {
 type Volume struct {
 	// A path or glob. A path without wildcards covers everything below it.
 	Path PathPattern `json:"path"`
-	// What the files are: cache, log, session, upload, database, lock, config or data.
+	// What the files are: cache, log, session, upload, database, lock, config, binary or data.
 	Class Class `json:"class"`
 }
 
@@ -132,8 +134,16 @@ type Call struct {
 	Port Ports `json:"port,omitzero"`
 	// The transport: tcp, udp or sctp. Left out: tcp.
 	Transport Transport `json:"transport,omitzero"`
-	// What the call is for, one lower-case word such as backing-service. Judged by rules about shared databases; otherwise for readers.
+	// What the call is for, one lower-case word. backing-service says that the other end keeps the state of this workload, shared-backing-service that others may keep theirs there too; any other is for readers.
 	Purpose Purpose `json:"purpose,omitzero"`
+}
+
+// Share is what a workload has in common with others on purpose. At least one of workload and path is written.
+type Share struct {
+	// The other workload as namespace/kind/name, kind/name in the same namespace, or cluster/namespace/kind/name; * stands for any characters within a part. Left out: everybody.
+	Workload Ref `json:"workload,omitzero"`
+	// The file, socket or piece of memory, as this workload sees it. A path without wildcards covers everything below it. Left out: everything.
+	Path PathPattern `json:"path,omitzero"`
 }
 
 // FullName is namespace/name of the contract, or its name alone when it has no namespace.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -81,6 +82,7 @@ func (c *Contract) validate(found *problems) {
 	c.validateNames(found)
 	c.validatePaths(found)
 	c.validateFlows(found)
+	c.validateShares(found)
 }
 
 // checkRequired reports fields that have no value and must have one.
@@ -229,6 +231,19 @@ func (c *Contract) validateFlows(found *problems) {
 			if l == m && !found.spoiltBelow(at) {
 				found.path(at, "keep one of them", "the call is written twice")
 			}
+		}
+	}
+}
+
+func (c *Contract) validateShares(found *problems) {
+	for i, s := range c.Spec.Shares[:min(len(c.Spec.Shares), maxEntries)] {
+		at := fmt.Sprintf("spec.shares[%d]", i)
+		if s == (Share{}) && !found.spoilt[at] && !found.spoiltBelow(at) {
+			found.path(at, "write workload, path or both", "%s says neither what is shared nor with whom", at)
+			continue
+		}
+		if slices.Contains(c.Spec.Shares[:i], s) && !found.spoiltBelow(at) {
+			found.path(at, "keep one of them", "the share is written twice")
 		}
 	}
 }

@@ -13,23 +13,33 @@ import (
 
 // The rules that a Judge knows. docs/rules.md tells what each looks at.
 const (
-	RuleStateLocal    = "state.local"
-	RuleStateDatabase = "state.database"
-	RuleStateSession  = "state.session"
-	RuleStateLog      = "state.log"
-	RuleStateSurvives = "state.survives"
-	RuleFlowEgress    = "flow.egress"
-	RuleFlowCaller    = "flow.caller"
-	RuleFlowListener  = "flow.listener"
-	RuleFlowProbe     = "flow.probe"
-	RuleShareFile     = "share.file"
+	RuleStateLocal     = "state.local"
+	RuleStateDatabase  = "state.database"
+	RuleStateSession   = "state.session"
+	RuleStateLog       = "state.log"
+	RuleStateSurvives  = "state.survives"
+	RuleFlowEgress     = "flow.egress"
+	RuleFlowCaller     = "flow.caller"
+	RuleFlowListener   = "flow.listener"
+	RuleFlowProbe      = "flow.probe"
+	RuleShareFile      = "share.file"
+	RuleShareMemory    = "share.memory"
+	RuleShareSocket    = "share.socket"
+	RuleShareDatabase  = "share.database"
+	RuleFlowContention = "flow.contention"
+	RuleExecDrift      = "exec.drift"
+	RuleBlindLoss      = "blind.loss"
+	RuleBlindSensor    = "blind.sensor"
+	RuleBlindAgent     = "blind.agent"
 )
 
 // Rules lists the rules that a Judge knows.
 func Rules() []string {
 	return []string{
 		RuleStateLocal, RuleStateDatabase, RuleStateSession, RuleStateLog, RuleStateSurvives,
-		RuleFlowEgress, RuleFlowCaller, RuleFlowListener, RuleFlowProbe, RuleShareFile,
+		RuleFlowEgress, RuleFlowCaller, RuleFlowListener, RuleFlowProbe, RuleFlowContention,
+		RuleShareFile, RuleShareMemory, RuleShareSocket, RuleShareDatabase,
+		RuleExecDrift, RuleBlindLoss, RuleBlindSensor, RuleBlindAgent,
 	}
 }
 

@@ -86,13 +86,15 @@ const (
 	ClassDatabase Class = "database"
 	ClassLock     Class = "lock"
 	ClassConfig   Class = "config"
+	// ClassBinary are programs: what is written there may be executed.
+	ClassBinary Class = "binary"
 	// ClassData is whatever none of the others says.
 	ClassData Class = "data"
 )
 
 var classes = []string{
 	string(ClassCache), string(ClassLog), string(ClassSession), string(ClassUpload),
-	string(ClassDatabase), string(ClassLock), string(ClassConfig), string(ClassData),
+	string(ClassDatabase), string(ClassLock), string(ClassConfig), string(ClassBinary), string(ClassData),
 }
 
 // UnmarshalText reads the name of a class.
@@ -114,8 +116,12 @@ func oneOf[T ~string](dst *T, text []byte, what string, words []string) error {
 // Purpose says in one word what a call is for.
 type Purpose string
 
-// BackingService marks a call to a database, queue or cache that holds the workload's state.
-const BackingService Purpose = "backing-service"
+const (
+	// BackingService marks a call to a database, queue or cache that holds the workload's state.
+	BackingService Purpose = "backing-service"
+	// SharedBackingService marks one that holds the state of other workloads as well, by agreement.
+	SharedBackingService Purpose = "shared-backing-service"
+)
 
 var purposeForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 

@@ -10,6 +10,10 @@ import (
 
 type workloadKey struct{ cluster, namespace, kind, name string }
 
+func nameOf(w *spoorv1.Workload) workloadKey {
+	return workloadKey{w.GetCluster(), w.GetNamespace(), w.GetKind(), w.GetName()}
+}
+
 // workload is what a Judge knows about one workload. One without a policy has nothing but its id.
 type workload struct {
 	id        *spoorv1.Workload
@@ -22,7 +26,7 @@ type workload struct {
 
 // workload returns the entry of w, which it makes when there is none.
 func (j *Judge) workload(w *spoorv1.Workload) *workload {
-	key := workloadKey{w.GetCluster(), w.GetNamespace(), w.GetKind(), w.GetName()}
+	key := nameOf(w)
 	if wl, ok := j.workloads.get(key); ok {
 		return wl
 	}
@@ -64,10 +68,12 @@ type instanceKey struct{ node, id string }
 type instance struct {
 	key      instanceKey
 	workload *workload
-	files    *recent[fileID, *file]
-	byPath   map[string]*file
-	scratch  []scratchUse
-	ports    map[portKey]*matter
+	// Of a container in a pod.
+	pod, container string
+	files          *recent[fileID, *file]
+	byPath         map[string]*file
+	scratch        []scratchUse
+	ports          map[portKey]*matter
 	// Processes that are known to run, and whether some may be unknown: then their end proves nothing.
 	running int
 	partial bool
@@ -95,6 +101,7 @@ func (j *Judge) instance(w *workload, ev *spoorv1.Event) *instance {
 		j.tracked.evicted++
 		j.forgetFile(f)
 	})
+	in.pod, in.container = ev.GetInstance().GetPodUid(), ev.GetInstance().GetContainerName()
 	in.partial = !seenFromTheBeginning(ev)
 	if w.instances == nil {
 		w.instances = map[instanceKey]*instance{}
@@ -133,6 +140,17 @@ func (j *Judge) forgetInstance(in *instance) {
 			m.lose()
 		}
 	}
+}
+
+// isSidecar says whether another instance of a workload is the container beside the one of an event, in one pod.
+func (w *workload) isSidecar(ev *spoorv1.Event, other string) bool {
+	in, ok := w.instances[instanceKey{ev.GetNode(), other}]
+	return ok && besideEachOther(ev.GetInstance(), &spoorv1.Instance{PodUid: in.pod, ContainerName: in.container})
+}
+
+// besideEachOther: two containers of one pod live and die together. Two lives of one container do not.
+func besideEachOther(a, b *spoorv1.Instance) bool {
+	return a.GetPodUid() != "" && a.GetPodUid() == b.GetPodUid() && a.GetContainerName() != b.GetContainerName()
 }
 
 func (in *instance) allFiles() []*file {

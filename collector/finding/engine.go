@@ -47,6 +47,8 @@ type Options struct {
 	// Completeness says how complete the view of a node was in an interval. It is asked once a minute and node, for the
 	// last hour; what it cannot answer within 2 seconds is a gap. Required.
 	Completeness func(ctx context.Context, from, to time.Time, node string) (*spoorv1.Completeness, error)
+	// Agents says of every node that ever reported whether its agent is there. Without it nobody is told of silent agents.
+	Agents func(ctx context.Context) ([]Attendance, error)
 	// Replay is how far back the judge looks when it starts: 6 hours, and at most ReplayEvents: 200000.
 	Replay       time.Duration
 	ReplayEvents uint64
@@ -83,7 +85,9 @@ type Engine struct {
 	order      []string        // of changed
 	views      map[string]view // by node
 	nextExpire time.Time
-	metrics    metrics
+	// When the engine first ticked, and when it asks again which agents are there.
+	started, nextAttend time.Time
+	metrics             metrics
 }
 
 // view is how complete the view of a node was when it was asked for.
@@ -131,6 +135,9 @@ func (e *Engine) Observe(ctx context.Context, ev *spoorv1.Event, now time.Time) 
 // Tick lets time pass: for the judge, and for findings that nothing is heard of any more.
 func (e *Engine) Tick(ctx context.Context, now time.Time) error {
 	if err := e.apply(ctx, e.judge.Tick(now), now); err != nil {
+		return err
+	}
+	if err := e.attend(ctx, now); err != nil {
 		return err
 	}
 	if now.Before(e.nextExpire) {

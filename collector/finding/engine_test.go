@@ -407,3 +407,58 @@ func TestManyFindings(t *testing.T) {
 		}
 	}
 }
+
+// attentive is a judge that writes down what it is told of agents.
+type attentive struct {
+	script
+	told []string
+}
+
+func (a *attentive) Attend(cluster, node string, silent bool, since time.Time) []contract.Verdict {
+	a.told = append(a.told, fmt.Sprintf("%s/%s silent=%v since %s", cluster, node, silent, since.Sub(start)))
+	v := verdict("its agent", !silent)
+	v.Time = since.Add(contract.SilentAfter)
+	return []contract.Verdict{v}
+}
+
+// An agent counts as silent only after the collector could have heard it for as long as that takes.
+func TestSilentAgents(t *testing.T) {
+	l := newLab(t)
+	judge := &attentive{}
+	agents := []finding.Attendance{{Cluster: "c", Node: "here", Connected: true, Seen: start}, {Cluster: "c", Node: "gone", Seen: start.Add(-time.Hour)}}
+	var failing error
+	var err error
+	l.engine, err = finding.New(finding.Options{
+		Store: l.store, NewJudge: func() finding.Judge { return judge },
+		Completeness: func(context.Context, time.Time, time.Time, string) (*spoorv1.Completeness, error) {
+			return &spoorv1.Completeness{Complete: true}, nil
+		},
+		Agents: func(context.Context) ([]finding.Attendance, error) { return agents, failing },
+		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tick := func(after time.Duration, want ...string) {
+		t.Helper()
+		judge.told = nil
+		if err := l.engine.Tick(t.Context(), start.Add(after)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, judge.told); diff != "" {
+			t.Errorf("after %s: %s", after, diff)
+		}
+	}
+	tick(0, "c/here silent=false since 0s")
+	tick(time.Second) // asked a moment ago
+	tick(time.Minute, "c/here silent=false since 0s")
+	tick(2*time.Minute, "c/here silent=false since 0s", "c/gone silent=true since -1h0m0s")
+	if changes := l.engine.Take(); len(changes) != 1 || changes[0].Finding.GetSubject() != "its agent" || !changes[0].Notify {
+		t.Errorf("changes: %v", changes)
+	}
+	tick(3*time.Minute, "c/here silent=false since 0s", "c/gone silent=true since -1h0m0s")
+	failing = errors.New("the store is away")
+	if err := l.engine.Tick(t.Context(), start.Add(4*time.Minute)); !errors.Is(err, failing) {
+		t.Errorf("Tick = %v", err)
+	}
+}
