@@ -203,7 +203,11 @@ func (s *Service) ship(ctx context.Context, stream *shipStream, control *http.Re
 	if err := sender.send(&spoorv1.ShipResponse{Message: &spoorv1.ShipResponse_Welcome{Welcome: welcome}}); err != nil {
 		return err
 	}
-	return s.exchange(ctx, stream, sender, session, hello.Run)
+	var ended time.Time
+	if first.GetHello().GetEnded() != nil {
+		ended = hello.Seen
+	}
+	return s.exchange(ctx, stream, sender, session, hello.Run, ended)
 }
 
 // greet checks who the agent says it is.
@@ -221,7 +225,7 @@ func (s *Service) greet(ctx context.Context, h *spoorv1.Hello) (*store.Hello, er
 	case h.GetEpoch() == "":
 		return nil, refuse(reasonHello, "hello.epoch is empty")
 	}
-	if err := checkTime(h.GetStartTime()); err != nil {
+	if err := checkTimes(h.GetStartTime(), h.GetEnded()); err != nil {
 		return nil, err
 	}
 	cluster, node, err := s.o.Identify(ctx, h)
@@ -235,6 +239,10 @@ func (s *Service) greet(ctx context.Context, h *spoorv1.Hello) (*store.Hello, er
 	if h.GetStartTime() != nil {
 		hello.Start = h.GetStartTime().AsTime()
 	}
+	// A run that has ended is not seen now: another one brings what it left.
+	if ended := h.GetEnded(); ended != nil && ended.AsTime().Before(hello.Seen) {
+		hello.Seen = ended.AsTime()
+	}
 	return hello, nil
 }
 
@@ -244,12 +252,13 @@ type pending struct {
 	bytes int64
 }
 
-// exchange receives batches and acknowledges them, until either side ends the stream.
-func (s *Service) exchange(ctx context.Context, stream *shipStream, sender *sender, session *session, run store.Run) error {
+// exchange receives batches and acknowledges them, until either side ends the stream. ended is when the run did, as far as it
+// has.
+func (s *Service) exchange(ctx context.Context, stream *shipStream, sender *sender, session *session, run store.Run, ended time.Time) error {
 	queue := make(chan pending, inFlight)
 	acknowledged := make(chan error, 1)
 	go func() { acknowledged <- s.acknowledge(sender, queue, session.wake) }()
-	received := s.receive(ctx, stream, run, queue)
+	received := s.receive(ctx, stream, run, ended, queue)
 	close(queue)
 	failed := <-acknowledged
 	switch {
@@ -262,7 +271,7 @@ func (s *Service) exchange(ctx context.Context, stream *shipStream, sender *send
 }
 
 // receive queues what the agent sends. It returns nil when the agent has ended the stream.
-func (s *Service) receive(ctx context.Context, stream *shipStream, run store.Run, queue chan<- pending) error {
+func (s *Service) receive(ctx context.Context, stream *shipStream, run store.Run, ended time.Time, queue chan<- pending) error {
 	for {
 		m, err := stream.Receive()
 		if errors.Is(err, io.EOF) {
@@ -279,6 +288,9 @@ func (s *Service) receive(ctx context.Context, stream *shipStream, run store.Run
 		p := pending{bytes: int64(proto.Size(b))}
 		s.bytes.Add(float64(p.bytes))
 		batch := &store.Batch{Run: run, Sequence: b.GetSequence(), Received: now, Skew: skew(b.GetSent(), now)}
+		if !ended.IsZero() {
+			batch.Received = ended
+		}
 		if batch.Events, err = Expand(run, b, now); err != nil {
 			return fmt.Errorf("node %s: %w", run.Node, err)
 		}

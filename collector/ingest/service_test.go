@@ -411,6 +411,25 @@ func TestIdentityIsNotTheAgentsToChoose(t *testing.T) {
 	}
 }
 
+// TestARunThatHasEnded: what an agent left is brought by the next one, and was seen when it ended.
+func TestARunThatHasEnded(t *testing.T) {
+	c := newCentre(t, nil)
+	ended := time.Now().Add(-time.Hour).UTC().Truncate(time.Second)
+	h := hello("n", "old")
+	h.StartTime, h.Ended = timestamppb.New(ended.Add(-time.Hour)), timestamppb.New(ended)
+	a := c.dial()
+	a.greet(h)
+	a.send(batch(1, 1, 10))
+	a.acknowledged(1)
+	a.hangUp()
+	b := c.dial()
+	b.greet(hello("n", "new"))
+	runs, err := c.store.Runs(t.Context())
+	if err != nil || len(runs) != 2 || runs[0].Epoch != "old" || !runs[0].Seen.Equal(ended) || !runs[1].Seen.After(ended) {
+		t.Errorf("runs %+v (%v), want the old one as seen at %v", runs, err, ended)
+	}
+}
+
 // TestSecondStreamOfANode: the newer one wins, and sees what the older one brought.
 func TestSecondStreamOfANode(t *testing.T) {
 	c := newCentre(t, nil)

@@ -116,6 +116,8 @@ type Hello struct {
 	Version       string                 `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
 	KernelRelease string                 `protobuf:"bytes,7,opt,name=kernel_release,json=kernelRelease,proto3" json:"kernel_release,omitempty"`
 	Architecture  string                 `protobuf:"bytes,8,opt,name=architecture,proto3" json:"architecture,omitempty"`
+	// Set when the run had ended already and another one brings what it left: when it last wrote something down.
+	Ended         *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=ended,proto3" json:"ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -204,6 +206,13 @@ func (x *Hello) GetArchitecture() string {
 		return x.Architecture
 	}
 	return ""
+}
+
+func (x *Hello) GetEnded() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
 }
 
 // Batch is self-contained: its records refer to the tables beside them by position.
@@ -720,7 +729,7 @@ const file_spoor_v1_agent_service_proto_rawDesc = "" +
 	"\vShipRequest\x12'\n" +
 	"\x05hello\x18\x01 \x01(\v2\x0f.spoor.v1.HelloH\x00R\x05hello\x12'\n" +
 	"\x05batch\x18\x02 \x01(\v2\x0f.spoor.v1.BatchH\x00R\x05batchB\t\n" +
-	"\amessage\"\x84\x02\n" +
+	"\amessage\"\xb6\x02\n" +
 	"\x05Hello\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x17\n" +
@@ -730,7 +739,8 @@ const file_spoor_v1_agent_service_proto_rawDesc = "" +
 	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12\x18\n" +
 	"\aversion\x18\x06 \x01(\tR\aversion\x12%\n" +
 	"\x0ekernel_release\x18\a \x01(\tR\rkernelRelease\x12\"\n" +
-	"\farchitecture\x18\b \x01(\tR\farchitecture\"\x8f\x02\n" +
+	"\farchitecture\x18\b \x01(\tR\farchitecture\x120\n" +
+	"\x05ended\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05ended\"\x8f\x02\n" +
 	"\x05Batch\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x120\n" +
 	"\tinstances\x18\x02 \x03(\v2\x12.spoor.v1.InstanceR\tinstances\x12/\n" +
@@ -806,29 +816,30 @@ var file_spoor_v1_agent_service_proto_depIdxs = []int32{
 	1,  // 0: spoor.v1.ShipRequest.hello:type_name -> spoor.v1.Hello
 	2,  // 1: spoor.v1.ShipRequest.batch:type_name -> spoor.v1.Batch
 	7,  // 2: spoor.v1.Hello.start_time:type_name -> google.protobuf.Timestamp
-	8,  // 3: spoor.v1.Batch.instances:type_name -> spoor.v1.Instance
-	9,  // 4: spoor.v1.Batch.processes:type_name -> spoor.v1.Process
-	3,  // 5: spoor.v1.Batch.records:type_name -> spoor.v1.Record
-	7,  // 6: spoor.v1.Batch.sent:type_name -> google.protobuf.Timestamp
-	10, // 7: spoor.v1.Record.process_start:type_name -> spoor.v1.ProcessStart
-	11, // 8: spoor.v1.Record.process_exit:type_name -> spoor.v1.ProcessExit
-	12, // 9: spoor.v1.Record.file_write:type_name -> spoor.v1.FileWrite
-	13, // 10: spoor.v1.Record.file_change:type_name -> spoor.v1.FileChange
-	14, // 11: spoor.v1.Record.flow:type_name -> spoor.v1.Flow
-	15, // 12: spoor.v1.Record.listen:type_name -> spoor.v1.Listen
-	16, // 13: spoor.v1.Record.dns:type_name -> spoor.v1.Dns
-	17, // 14: spoor.v1.Record.share:type_name -> spoor.v1.Share
-	18, // 15: spoor.v1.Record.loss:type_name -> spoor.v1.Loss
-	19, // 16: spoor.v1.Record.coverage:type_name -> spoor.v1.Coverage
-	5,  // 17: spoor.v1.ShipResponse.welcome:type_name -> spoor.v1.Welcome
-	6,  // 18: spoor.v1.ShipResponse.acknowledge:type_name -> spoor.v1.Acknowledge
-	0,  // 19: spoor.v1.AgentService.Ship:input_type -> spoor.v1.ShipRequest
-	4,  // 20: spoor.v1.AgentService.Ship:output_type -> spoor.v1.ShipResponse
-	20, // [20:21] is the sub-list for method output_type
-	19, // [19:20] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	7,  // 3: spoor.v1.Hello.ended:type_name -> google.protobuf.Timestamp
+	8,  // 4: spoor.v1.Batch.instances:type_name -> spoor.v1.Instance
+	9,  // 5: spoor.v1.Batch.processes:type_name -> spoor.v1.Process
+	3,  // 6: spoor.v1.Batch.records:type_name -> spoor.v1.Record
+	7,  // 7: spoor.v1.Batch.sent:type_name -> google.protobuf.Timestamp
+	10, // 8: spoor.v1.Record.process_start:type_name -> spoor.v1.ProcessStart
+	11, // 9: spoor.v1.Record.process_exit:type_name -> spoor.v1.ProcessExit
+	12, // 10: spoor.v1.Record.file_write:type_name -> spoor.v1.FileWrite
+	13, // 11: spoor.v1.Record.file_change:type_name -> spoor.v1.FileChange
+	14, // 12: spoor.v1.Record.flow:type_name -> spoor.v1.Flow
+	15, // 13: spoor.v1.Record.listen:type_name -> spoor.v1.Listen
+	16, // 14: spoor.v1.Record.dns:type_name -> spoor.v1.Dns
+	17, // 15: spoor.v1.Record.share:type_name -> spoor.v1.Share
+	18, // 16: spoor.v1.Record.loss:type_name -> spoor.v1.Loss
+	19, // 17: spoor.v1.Record.coverage:type_name -> spoor.v1.Coverage
+	5,  // 18: spoor.v1.ShipResponse.welcome:type_name -> spoor.v1.Welcome
+	6,  // 19: spoor.v1.ShipResponse.acknowledge:type_name -> spoor.v1.Acknowledge
+	0,  // 20: spoor.v1.AgentService.Ship:input_type -> spoor.v1.ShipRequest
+	4,  // 21: spoor.v1.AgentService.Ship:output_type -> spoor.v1.ShipResponse
+	21, // [21:22] is the sub-list for method output_type
+	20, // [20:21] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_spoor_v1_agent_service_proto_init() }
