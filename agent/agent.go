@@ -24,6 +24,7 @@ import (
 	"github.com/spoor/spoor/agent/sensor"
 	"github.com/spoor/spoor/agent/sensor/pin"
 	"github.com/spoor/spoor/agent/ship"
+	"github.com/spoor/spoor/agent/ship/spool"
 	"github.com/spoor/spoor/agent/storage"
 	"github.com/spoor/spoor/agent/workload"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -66,9 +67,12 @@ type Agent struct {
 	flows     *footprint.Coalescer[flowKey, flow]
 
 	queue    *ship.Queue
+	spool    *spool.Spool // nil where nothing outlives the process
 	client   *ship.Client
 	coverage []*spoorv1.Coverage
-	losses   map[lossKey]uint64 // what was reported already
+	lost     map[lossKey]uint64 // what is known to be lost
+	losses   map[lossKey]uint64 // what of it was told already
+	toldFull time.Time          // when losses of the queue were told last
 	metrics  *metrics
 	state    atomic.Pointer[state]
 }
@@ -87,7 +91,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{o: o, losses: map[lossKey]uint64{}}
 	if err := a.build(); err != nil {
-		return nil, errors.Join(fmt.Errorf("agent: %w", err), a.close())
+		return nil, errors.Join(fmt.Errorf("agent: %w", err), a.close(), a.closeSpool())
 	}
 	return a, nil
 }
@@ -106,7 +110,6 @@ func (a *Agent) build() error {
 	if a.storage, err = storage.New(); err != nil {
 		return err
 	}
-	a.queue = ship.NewQueue(a.o.QueueRecords)
 	a.table, err = process.NewTable(process.Options{
 		BootID: bootID, Instances: a.workloads, Clock: a.clock, Sink: a, Size: a.o.Processes,
 	})
@@ -123,13 +126,14 @@ func (a *Agent) build() error {
 		return err
 	}
 	release, machine := kernel.Release()
-	a.client = ship.NewClient(ship.Options{
-		URL: a.o.CollectorURL, Queue: a.queue, Logger: a.o.Logger,
-		Hello: &spoorv1.Hello{
-			Cluster: a.o.Cluster, Node: a.o.Node, BootId: bootID, Epoch: strings.ToLower(rand.Text()),
-			StartTime: timestamppb.Now(), Version: a.o.Version, KernelRelease: release, Architecture: machine,
-		},
-	})
+	hello := &spoorv1.Hello{
+		Cluster: a.o.Cluster, Node: a.o.Node, BootId: bootID, Epoch: strings.ToLower(rand.Text()),
+		StartTime: timestamppb.Now(), Version: a.o.Version, KernelRelease: release, Architecture: machine,
+	}
+	if err := a.openQueue(hello); err != nil {
+		return err
+	}
+	a.client = ship.NewClient(ship.Options{URL: a.o.CollectorURL, Queue: a.queue, Logger: a.o.Logger, Hello: hello})
 	if err := a.open(); err != nil {
 		return err
 	}
@@ -261,6 +265,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	naming, stopNaming := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopNaming()
 	g.Go(func() error { return a.runNames(naming) })
+	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopKeeping()
+	var keeper errgroup.Group
+	keeper.Go(func() error { return a.queue.Keep(keeping) })
 
 	err := a.observe(ctx)
 	errs := []error{err, a.finish()}
@@ -271,6 +279,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	errs = append(errs, a.client.Drain(drain))
 	stopShipping()
 	errs = append(errs, g.Wait())
+	stopKeeping() // last: what has not arrived is in the spool then
+	errs = append(errs, keeper.Wait())
 	a.o.Registerer.Unregister(a.metrics)
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("agent: %w", err)
@@ -403,6 +413,7 @@ func (a *Agent) turn(now time.Time) error {
 			return err
 		}
 	}
+	a.stretch()
 	a.tellChanges(now, false) // before the writes: a file is made first
 	a.tell(now, false)
 	a.tellReadings(now)                            // after the writes

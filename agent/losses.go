@@ -51,7 +51,7 @@ func (a *Agent) allLosses() (map[lossKey]uint64, error) {
 			}
 		}
 	}
-	all[lossKey{"spool", "queue_full"}] = a.queue.Stats().Dropped
+	a.addQueueLosses(all)
 	all[lossKey{"process", "table_full"}] = a.table.Evicted()
 	all[lossKey{"workload", "table_full"}] = a.workloads.Evicted()
 	return all, nil
@@ -63,12 +63,14 @@ func (a *Agent) reportLosses(now time.Time) error {
 	if err != nil {
 		return err
 	}
+	a.lost = all
+	told := a.toldFull
 	for k, n := range all {
 		grown := n - a.losses[k]
-		a.losses[k] = n
-		if grown == 0 {
+		if grown == 0 || k.source == "spool" && a.queue.Full() && now.Sub(a.toldFull) < fullEvery {
 			continue
 		}
+		a.losses[k] = n
 		a.o.Logger.Warn("something was lost", "source", k.source, "reason", k.reason, "count", grown)
 		if k == (lossKey{"names", "ring_full"}) {
 			rest, err := a.tellLostNames(now, k, grown)
@@ -79,15 +81,20 @@ func (a *Agent) reportLosses(now time.Time) error {
 				continue
 			}
 		}
-		a.add(now, nil, nil, &spoorv1.Record{Fact: &spoorv1.Record_Loss{Loss: &spoorv1.Loss{
-			Source: k.source, Reason: k.reason, Count: grown,
-		}}})
+		if !a.tellLoss(now, k, grown) {
+			a.losses[k] = n - grown // later, with what is lost until then
+			continue
+		}
+		if k.source == "spool" {
+			told = now
+		}
 		if k == (lossKey{"process", "ring_full"}) {
 			if err := a.process.Found(a.table.Apply); err != nil {
 				return err
 			}
 		}
 	}
+	a.toldFull = told
 	a.publish()
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 type metrics struct {
 	agent *Agent
 
+	volatile, spoolBytes, spoolHealthy                                                     *prometheus.Desc
 	lost, events, held, connected, attempts, remembered, tier, unnamed, forgotten, flushes *prometheus.Desc
 }
 
@@ -20,17 +21,20 @@ func newMetrics(a *Agent) *metrics {
 		return prometheus.NewDesc("spoor_agent_"+name, help, labels, nil)
 	}
 	return &metrics{
-		agent:      a,
-		lost:       desc("lost_total", "What was not seen or not kept, by part and reason.", "source", "reason"),
-		events:     desc("events_total", "Events that were queued for the collector."),
-		held:       desc("held_events", "Events that the collector has not acknowledged."),
-		connected:  desc("connected", "1 while a collector answers."),
-		attempts:   desc("connects_total", "Streams to a collector that were begun."),
-		remembered: desc("remembered", "Entries of the agent's bounded tables.", "table"),
-		unnamed:    desc("unnamed_total", "Containers whose events were sent without a name, by reason: it did not come in time, or too many events waited.", "reason"),
-		forgotten:  desc("forgotten_total", "Entries of the agent's bounded tables that went before their time for want of room.", "table"),
-		flushes:    desc("flushes_total", "Changes of files that were flushes of what another process had written, and are not told."),
-		tier:       desc("sensor_tier", "1 for the tier that each sensor runs in.", "sensor", "tier"),
+		agent:        a,
+		lost:         desc("lost_total", "What was not seen or not kept, by part and reason.", "source", "reason"),
+		events:       desc("events_total", "Events that were queued for the collector."),
+		held:         desc("held_events", "Events that the collector has not acknowledged."),
+		volatile:     desc("unspooled_events", "Events that the collector has not acknowledged and that are not on disk."),
+		spoolBytes:   desc("spool_bytes", "Bytes that events on disk take."),
+		spoolHealthy: desc("spool_healthy", "0 while the disk does not take events; then they wait in memory."),
+		connected:    desc("connected", "1 while a collector answers."),
+		attempts:     desc("connects_total", "Streams to a collector that were begun."),
+		remembered:   desc("remembered", "Entries of the agent's bounded tables.", "table"),
+		unnamed:      desc("unnamed_total", "Containers whose events were sent without a name, by reason: it did not come in time, or too many events waited.", "reason"),
+		forgotten:    desc("forgotten_total", "Entries of the agent's bounded tables that went before their time for want of room.", "table"),
+		flushes:      desc("flushes_total", "Changes of files that were flushes of what another process had written, and are not told."),
+		tier:         desc("sensor_tier", "1 for the tier that each sensor runs in.", "sensor", "tier"),
 	}
 }
 
@@ -48,7 +52,16 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	counter(m.events, float64(stats.Sequence))
-	gauge(m.held, float64(stats.Held))
+	gauge(m.held, float64(stats.Held+a.left()))
+	if a.spool != nil {
+		gauge(m.volatile, float64(stats.Volatile))
+		gauge(m.spoolBytes, float64(a.spool.Bytes()))
+		healthy := 1.0
+		if stats.Disk != nil {
+			healthy = 0
+		}
+		gauge(m.spoolHealthy, healthy)
+	}
 	connected := 0.0
 	if a.client.Connected() {
 		connected = 1
@@ -84,8 +97,7 @@ type state struct {
 }
 
 func (a *Agent) publish() {
-	losses := make(map[lossKey]uint64, len(a.losses))
-	maps.Copy(losses, a.losses)
+	losses := maps.Clone(a.lost)
 	a.state.Store(&state{losses: losses, flushes: a.authors.flushes, unnamed: map[string]uint64{
 		"late": a.workloads.Unnamed(), "crowded": a.held.crowded,
 	}, remembered: map[string]int{

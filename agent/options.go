@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/spoor/spoor/agent/ship/spool"
 )
 
 // The tiers that Options.Tier takes.
@@ -49,7 +51,7 @@ type Options struct {
 	// Where programs and facts stay in the kernel when the agent ends, for the next to take over: a folder of a BPF file
 	// system, PinAuto or PinOff; "" is PinOff. One agent at a time can have a folder.
 	Pin string
-	// How long the agent waits for its predecessor to let go of a folder that is named: 10 s.
+	// How long the agent waits for its predecessor to let go of a folder that is named, here or as Spool: 10 s.
 	PinPatience time.Duration
 	// Leave nothing there when the agent is stopped, and only when it dies.
 	Unpin bool
@@ -61,6 +63,10 @@ type Options struct {
 	UnixInterval time.Duration
 	// Records that may wait for a collector: 200,000. What comes when it is full is dropped and counted.
 	QueueRecords int
+	// Where events outlive the agent until a collector has them: a folder of its own, on a disk; "" keeps them in memory.
+	Spool string
+	// Bytes that they may take there: 256 MiB.
+	SpoolBytes int64
 	// Images of processes that are remembered: 65,536.
 	Processes int
 	// Files and peers whose next event is scheduled: 65,536 each.
@@ -98,6 +104,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.QueueRecords == 0 {
 		o.QueueRecords = 200_000
+	}
+	if o.SpoolBytes == 0 {
+		o.SpoolBytes = 256 << 20
 	}
 	if o.Processes == 0 {
 		o.Processes = 65_536
@@ -146,6 +155,9 @@ func (o Options) validate() error {
 	}
 	if o.MemoryInterval < o.Interval {
 		bad("MemoryInterval", "%s is shorter than the interval of %s", o.MemoryInterval, o.Interval)
+	}
+	if o.Spool != "" && o.SpoolBytes < spool.MinLimit {
+		bad("SpoolBytes", "%d is less than %d", o.SpoolBytes, spool.MinLimit)
 	}
 	for _, n := range []struct {
 		name  string

@@ -106,5 +106,8 @@ func (c *Coalescer[K, V]) Due(now time.Time, urgent func(K) bool) iter.Seq2[K, V
 	}
 }
 
+// SetMax changes the longest pause, for what is told from now on.
+func (c *Coalescer[K, V]) SetMax(pause time.Duration) { c.o.Max = pause }
+
 // Len returns how many keys are remembered.
 func (c *Coalescer[K, V]) Len() int { return c.all.Len() }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
@@ -26,17 +27,33 @@ const (
 	maxInFlight = 16
 	// How long a stream may carry batches without one acknowledgement before it is broken and tried again.
 	ackPatience = 30 * time.Second
+	// How often in a row a collector must refuse a batch before it is given up: nothing behind it could arrive otherwise.
+	maxRefusals = 3
 )
 
-// Client sends what is in a Queue to one collector, for as long as it runs, whatever becomes of the connection.
+// Client sends what is in a Queue to one collector, for as long as it runs, whatever becomes of the connection; first of all
+// what earlier runs left in its spool.
 type Client struct {
 	queue     *Queue
-	hello     *spoorv1.Hello
 	rpc       spoorv1connect.AgentServiceClient
 	log       *slog.Logger
 	connected atomic.Bool
 	attempts  atomic.Uint64
+
+	// What follows belongs to Run.
+	hello   *spoorv1.Hello
+	left    []*leftover // oldest first
+	aside   []*leftover // those that the collector refused
+	refused refusal
 }
+
+// current makes a source of the queue.
+type current struct {
+	*Queue
+	who *spoorv1.Hello
+}
+
+func (c current) hello() *spoorv1.Hello { return c.who }
 
 // Options of a Client.
 type Options struct {
@@ -61,6 +78,7 @@ func NewClient(o Options) *Client {
 	return &Client{
 		queue: o.Queue,
 		hello: o.Hello,
+		left:  leftovers(o.Queue),
 		rpc:   spoorv1connect.NewAgentServiceClient(&http.Client{Transport: transport}, o.URL, connect.WithGRPC()),
 		log:   o.Logger,
 	}
@@ -77,8 +95,15 @@ func (c *Client) Run(ctx context.Context) error {
 	backoff := minBackoff
 	for {
 		c.attempts.Add(1)
-		err := c.stream(ctx)
-		switch connected := c.connected.Swap(false); {
+		src := c.source()
+		acked, err := c.stream(ctx, src)
+		connected := c.connected.Swap(false)
+		if errors.Is(err, errFinished) {
+			c.log.Info("what an earlier run left has arrived", "epoch", c.left[0].who.GetEpoch())
+			c.left, backoff = c.left[1:], minBackoff
+			continue
+		}
+		switch {
 		case ctx.Err() != nil:
 		case connected:
 			c.log.Warn("the collector is gone; events wait", "error", err)
@@ -86,6 +111,7 @@ func (c *Client) Run(ctx context.Context) error {
 		case backoff == minBackoff:
 			c.log.Info("no collector yet; events wait", "error", err)
 		}
+		c.consider(src, acked, connected, err)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -95,7 +121,16 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 }
 
-// Drain waits until everything that was queued is acknowledged, or until ctx ends.
+// source returns what is to be sent next.
+func (c *Client) source() source {
+	if len(c.left) > 0 {
+		return c.left[0]
+	}
+	return current{c.queue, c.hello}
+}
+
+// Drain waits until everything that was queued is acknowledged, or until ctx ends. What is left then is lost where there is
+// no spool, which is an error; Queue.Keep brings it to the spool otherwise.
 func (c *Client) Drain(ctx context.Context) error {
 	c.queue.Flush()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -107,31 +142,39 @@ func (c *Client) Drain(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+			if c.queue.o.Spool != nil {
+				c.log.Info("events stay in the spool for the next run", "events", held)
+				return nil
+			}
 			return fmt.Errorf("stopped with %d events that no collector acknowledged", held)
 		case <-tick.C:
 		}
 	}
 }
 
-var errSilent = errors.New("no acknowledgement for " + ackPatience.String())
+var (
+	errSilent = errors.New("no acknowledgement for " + ackPatience.String())
+	// errFinished: everything that an earlier run left is acknowledged.
+	errFinished = errors.New("nothing is left")
+)
 
-// stream carries batches until something breaks.
-func (c *Client) stream(ctx context.Context) error {
+// stream carries batches until something breaks. It returns the highest number that was acknowledged.
+func (c *Client) stream(ctx context.Context, src source) (acked uint64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream := c.rpc.Ship(ctx)
-	if err := stream.Send(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Hello{Hello: c.hello}}); err != nil {
-		return c.reason(stream, err)
+	if err := stream.Send(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Hello{Hello: src.hello()}}); err != nil {
+		return 0, c.reason(stream, err)
 	}
 	first, err := stream.Receive()
 	if err != nil {
-		return fmt.Errorf("greet the collector: %w", err)
+		return 0, fmt.Errorf("greet the collector: %w", err)
 	}
 	welcome := first.GetWelcome()
 	if welcome == nil {
-		return errors.New("greet the collector: it answered with something else than a welcome")
+		return 0, errors.New("greet the collector: it answered with something else than a welcome")
 	}
-	c.queue.acknowledge(welcome.GetAcknowledged())
+	src.acknowledge(welcome.GetAcknowledged())
 	c.connected.Store(true)
 
 	acks := make(chan uint64, maxInFlight)
@@ -151,66 +194,91 @@ func (c *Client) stream(ctx context.Context) error {
 			}
 		}
 	}()
-	err = c.pump(ctx, stream, welcome.GetAcknowledged(), acks, failed)
-	if !errors.Is(err, io.EOF) { // io.EOF: the stream was ended by the other side, which also says why
+	acked, err = c.pump(ctx, stream, src, welcome.GetAcknowledged(), acks, failed)
+	// io.EOF: the stream was ended by the other side, which also says why. errFinished: it is ended in good order.
+	if !errors.Is(err, io.EOF) && !errors.Is(err, errFinished) {
 		cancel()
 	}
 	// The transport looks at ctx only between two messages of ours: without this it would wait for one.
 	closing := stream.CloseRequest()
-	received := drain(acks, failed)
-	return errors.Join(err, received, closing, stream.CloseResponse())
+	last, received := drain(acks, failed)
+	if last > acked {
+		src.acknowledge(last)
+		acked = last
+	}
+	return acked, errors.Join(err, received, closing, stream.CloseResponse())
 }
 
-// drain lets the receiving goroutine end, and returns why it did.
-func drain(acks <-chan uint64, failed <-chan error) error {
+// drain lets the receiving goroutine end, and returns the last acknowledgement and why it did.
+func drain(acks <-chan uint64, failed <-chan error) (last uint64, err error) {
 	for {
 		select {
-		case <-acks:
+		case n := <-acks:
+			last = max(last, n)
 		case err := <-failed:
-			if errors.Is(err, context.Canceled) {
-				return nil
+			for len(acks) > 0 {
+				last = max(last, <-acks)
 			}
-			return err
+			if errors.Is(err, context.Canceled) {
+				err = nil
+			}
+			return last, err
 		}
 	}
 }
 
 type shipStream = connect.BidiStreamForClient[spoorv1.ShipRequest, spoorv1.ShipResponse]
 
-func (c *Client) pump(ctx context.Context, stream *shipStream, acked uint64, acks <-chan uint64, failed chan error) error {
+// pump sends and hears until something breaks, or an earlier run has nothing left.
+func (c *Client) pump(
+	ctx context.Context, stream *shipStream, src source, acked uint64, acks <-chan uint64, failed chan error,
+) (uint64, error) {
 	sent := acked
+	_, ends := src.(*leftover)
 	patience := time.NewTimer(ackPatience)
 	defer patience.Stop()
 	for {
 		for sent-acked < maxInFlight {
-			b := c.queue.next(sent, time.Now())
+			b := src.next(sent)
 			if b == nil {
 				break
 			}
 			if sent == acked {
 				patience.Reset(ackPatience)
 			}
-			if err := stream.Send(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Batch{Batch: b}}); err != nil {
-				return fmt.Errorf("send to the collector: %w", err)
+			if err := stream.Send(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Batch{Batch: stamped(b)}}); err != nil {
+				return acked, fmt.Errorf("send to the collector: %w", err)
 			}
 			sent = b.GetSequence()
 		}
+		if ends && sent == acked {
+			return acked, errFinished
+		}
 		select {
 		case n := <-acks:
-			c.queue.acknowledge(n)
+			src.acknowledge(n)
 			acked = max(acked, n)
 			patience.Reset(ackPatience)
 		case <-c.queue.wake:
+			c.makeRoom()
 		case err := <-failed:
 			failed <- err // for drain, which returns it
-			return io.EOF
+			return acked, io.EOF
 		case <-patience.C:
 			if sent != acked {
-				return errSilent
+				return acked, errSilent
 			}
 		case <-ctx.Done():
-			return ctx.Err()
+			return acked, ctx.Err()
 		}
+	}
+}
+
+// stamped returns a batch with the time. The queue's own is read by others, too.
+func stamped(b *spoorv1.Batch) *spoorv1.Batch {
+	return &spoorv1.Batch{
+		Sequence: b.GetSequence(), Instances: b.GetInstances(), Processes: b.GetProcesses(), ProcessInstances: b.GetProcessInstances(),
+		Records: b.GetRecords(), Sent: timestamppb.Now(),
 	}
 }
 

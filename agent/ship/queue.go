@@ -6,29 +6,72 @@
 package ship
 
 import (
+	"errors"
+	"fmt"
+	"log/slog"
 	"sync"
-	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/spoor/spoor/agent/ship/spool"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
-// Records in one batch at most.
-const maxBatchRecords = 2000
+const (
+	// Records in one batch at most.
+	maxBatchRecords = 2000
+	// Records of losses that are taken when nothing else is: what was not taken must be told.
+	lossReserve = 1024
+	// Batches that stay in memory though they are on disk, so that a collector that keeps up causes no reading.
+	maxCached = 2 * maxInFlight
+)
+
+// QueueOptions of NewQueue.
+type QueueOptions struct {
+	// Records that may be in memory only; what comes when there are as many is dropped and counted.
+	Limit int
+	// Where batches outlive the process; nil keeps them in memory only. The queue closes it at the end of Keep, which must
+	// run then.
+	Spool  *spool.Spool
+	Logger *slog.Logger
+}
 
 // Queue holds what the collector has not acknowledged: one open batch and the closed ones before it. It is bounded by
-// records; what comes when it is full is dropped and counted.
+// records in memory and by the spool's bytes; what comes when it is full is dropped and counted.
 type Queue struct {
+	o QueueOptions
+
 	mu       sync.Mutex
-	limit    int
-	held     int
+	held     int    // records
+	volatile int    // those that are in memory only
+	cached   int    // batches that are in memory and on disk
 	sequence uint64 // of records
-	number   uint64 // of batches
+	number   uint64 // of the last closed batch
+	kept     uint64 // of the last one that was written to the spool
 	open     *builder
-	closed   []*spoorv1.Batch // oldest first
-	dropped  uint64
-	wake     chan struct{} // holds a token when there is something new to send
+	closed   []entry // oldest first, without a gap up to number
+	lost     Lost
+	disk     error // why the spool does not take more
+
+	wake   chan struct{} // holds a token when there is something new to send
+	unkept chan struct{} // the same for what is to be written to the spool, or when there may be room again
+}
+
+// entry is a closed batch.
+type entry struct {
+	batch   *spoorv1.Batch // nil when it is on disk only, or was dropped
+	records int            // 0 when it was dropped
+	spooled bool
+}
+
+// Lost counts records that will not arrive, by reason.
+type Lost struct {
+	// There was no room in memory, or in the spool.
+	QueueFull, SpoolFull uint64
+	// They were in the spool, and cannot be read again; of what an earlier run left, there may be more.
+	Damaged uint64
+	// The collector does not take them.
+	Refused uint64
 }
 
 type builder struct {
@@ -37,18 +80,22 @@ type builder struct {
 	instances map[*spoorv1.Instance]uint32
 }
 
-// NewQueue returns a queue that holds at most limit records.
-func NewQueue(limit int) *Queue {
-	return &Queue{limit: limit, wake: make(chan struct{}, 1)}
+// NewQueue returns an empty queue.
+func NewQueue(o QueueOptions) *Queue {
+	q := &Queue{o: o, wake: make(chan struct{}, 1), unkept: make(chan struct{}, 1)}
+	if o.Spool != nil {
+		q.lost.Damaged = uint64(o.Spool.Found().LostRecords) //nolint:gosec // a count
+	}
+	return q
 }
 
 // Add queues a record; process may be nil. It gives the record its sequence number. It reports false when the queue is
-// full: then the record is dropped, and its number is not used.
+// full: then the record is dropped, and its number is not used. There is some more room for losses; they are not counted when
+// they find none, since their caller has them still.
 func (q *Queue) Add(r *spoorv1.Record, process *spoorv1.Process, instance *spoorv1.Instance) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.held >= q.limit {
-		q.dropped++
+	if !q.takes(r) {
 		return false
 	}
 	if q.open == nil {
@@ -56,6 +103,7 @@ func (q *Queue) Add(r *spoorv1.Record, process *spoorv1.Process, instance *spoor
 	}
 	q.sequence++
 	q.held++
+	q.volatile++
 	r.Sequence = q.sequence
 	r.Instance = q.open.instance(instance)
 	r.Process = q.open.process(process, r.Instance)
@@ -64,6 +112,34 @@ func (q *Queue) Add(r *spoorv1.Record, process *spoorv1.Process, instance *spoor
 		q.close()
 	}
 	return true
+}
+
+// takes reports whether there is room, and counts what finds none.
+func (q *Queue) takes(r *spoorv1.Record) bool {
+	limit := q.o.Limit
+	loss := r.GetLoss() != nil
+	if loss {
+		limit += lossReserve
+	}
+	switch {
+	case q.volatile >= limit && loss: // it is told later
+	case q.volatile >= limit:
+		q.lost.QueueFull++
+	case q.crowded() && !loss:
+		q.lost.SpoolFull++
+	default:
+		return true
+	}
+	return false
+}
+
+func (q *Queue) crowded() bool { return q.o.Spool != nil && q.o.Spool.Crowded() }
+
+// Full reports whether records are being dropped.
+func (q *Queue) Full() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.volatile >= q.o.Limit || q.crowded()
 }
 
 // Flush closes the open batch, so that it can be sent.
@@ -79,52 +155,181 @@ func (q *Queue) close() {
 	}
 	q.number++
 	q.open.batch.Sequence = q.number
-	q.closed = append(q.closed, q.open.batch)
+	q.closed = append(q.closed, entry{batch: q.open.batch, records: len(q.open.batch.GetRecords())})
 	q.open = nil
+	signal(q.wake)
+	if q.o.Spool != nil {
+		signal(q.unkept)
+	}
+}
+
+func signal(c chan struct{}) {
 	select {
-	case q.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default: // a token is there already
 	}
 }
 
-// next returns the first closed batch after number, or nil.
-func (q *Queue) next(number uint64, now time.Time) *spoorv1.Batch {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, b := range q.closed {
-		if b.GetSequence() > number {
-			b.Sent = timestamppb.New(now)
-			return b
-		}
+// first returns the number of the oldest closed batch.
+func (q *Queue) first() uint64 { return q.number - uint64(len(q.closed)) + 1 }
+
+// at returns the entry of a number, or nil.
+func (q *Queue) at(number uint64) *entry {
+	if number < q.first() || number > q.number {
+		return nil
 	}
-	return nil
+	return &q.closed[number-q.first()]
 }
 
-// acknowledge forgets every batch up to number.
-func (q *Queue) acknowledge(number uint64) {
+// next implements source. What is on disk only is read while the queue is not locked.
+func (q *Queue) next(after uint64) *spoorv1.Batch {
+	for {
+		number, b := q.find(after)
+		if number == 0 {
+			return nil
+		}
+		if b == nil {
+			var err error
+			if b, err = q.read(number); err != nil {
+				q.o.Logger.Error("a batch in the spool is lost", "batch", number, "error", err)
+				q.give(number, func(l *Lost) *uint64 { return &l.Damaged })
+				continue
+			}
+		}
+		return b
+	}
+}
+
+// find returns the first closed batch after a number, nil when it is on disk; the number is 0 when there is none.
+func (q *Queue) find(after uint64) (uint64, *spoorv1.Batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.closed) > 0 && q.closed[0].GetSequence() <= number {
-		q.held -= len(q.closed[0].GetRecords())
-		q.closed[0] = nil
-		q.closed = q.closed[1:]
+	for n := max(after+1, q.first()); n <= q.number; n++ {
+		if e := q.at(n); e.records > 0 {
+			return n, e.batch
+		}
 	}
+	return 0, nil
+}
+
+func (q *Queue) read(number uint64) (*spoorv1.Batch, error) {
+	found, payload, err := q.o.Spool.Own().Read(number - 1)
+	if err != nil {
+		return nil, err
+	}
+	if found != number {
+		return nil, fmt.Errorf("the next one is %d", found)
+	}
+	return decode(payload)
+}
+
+func decode(payload []byte) (*spoorv1.Batch, error) {
+	b := &spoorv1.Batch{}
+	if err := proto.Unmarshal(payload, b); err != nil {
+		return nil, fmt.Errorf("decode: %w", err)
+	}
+	return b, nil
+}
+
+// acknowledge implements source: it forgets every batch up to number.
+func (q *Queue) acknowledge(number uint64) {
+	if q.o.Spool != nil {
+		if err := q.o.Spool.Own().Acknowledge(number); err != nil {
+			q.o.Logger.Error("the spool keeps what is not needed any more", "error", err)
+		}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.closed) > 0 && q.first() <= number {
+		q.forget(&q.closed[0])
+		q.pop()
+	}
+	q.popDropped()
+}
+
+// forget takes what a batch holds off the sums.
+func (q *Queue) forget(e *entry) {
+	q.held -= e.records
+	switch {
+	case !e.spooled:
+		q.volatile -= e.records
+	case e.batch != nil:
+		q.cached--
+	}
+}
+
+func (q *Queue) pop() {
+	q.closed[0] = entry{}
+	q.closed = q.closed[1:]
+	if q.o.Spool != nil {
+		signal(q.unkept) // there may be room
+	}
+}
+
+// popDropped removes batches that nobody will acknowledge.
+func (q *Queue) popDropped() {
+	for len(q.closed) > 0 && q.closed[0].records == 0 {
+		q.pop()
+	}
+}
+
+// drop implements source.
+func (q *Queue) drop(number uint64) { q.give(number, func(l *Lost) *uint64 { return &l.Refused }) }
+
+// give gives a batch up for lost.
+func (q *Queue) give(number uint64, why func(*Lost) *uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e := q.at(number)
+	if e == nil || e.records == 0 {
+		return
+	}
+	*why(&q.lost) += uint64(e.records) //nolint:gosec // a length
+	q.forget(e)
+	if e.spooled {
+		if err := q.o.Spool.Own().Drop(number); err != nil {
+			q.o.Logger.Error("the spool keeps what is not needed any more", "error", err)
+		}
+	}
+	*e = entry{}
+	q.popDropped()
+}
+
+// refused counts records of an earlier run that are given up.
+func (q *Queue) refused(records int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.lost.Refused += uint64(records) //nolint:gosec // a length
+}
+
+// damaged counts records of an earlier run that cannot be read.
+func (q *Queue) damaged(records int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.lost.Damaged += uint64(records) //nolint:gosec // a length
 }
 
 // Stats is the state of a queue.
 type Stats struct {
-	// Records waiting for their acknowledgement, and records that found no room since the start.
-	Held    int
-	Dropped uint64
+	// Records waiting for their acknowledgement, without those that earlier runs left; those of them that only this
+	// process has; and what was lost since the start.
+	Held, Volatile int
+	Lost           Lost
 	// The last sequence number that was given.
 	Sequence uint64
+	// Why the spool does not take more, though it is not full.
+	Disk error
 }
 
 // Stats returns the state of the queue.
 func (q *Queue) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return Stats{Held: q.held, Dropped: q.dropped, Sequence: q.sequence}
+	s := Stats{Held: q.held, Volatile: q.volatile, Lost: q.lost, Sequence: q.sequence, Disk: q.disk}
+	if errors.Is(s.Disk, spool.ErrFull) {
+		s.Disk = nil
+	}
+	return s
 }
 
 // instance returns 1 + the position of an instance in the batch's table.

@@ -22,12 +22,22 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// memory returns a queue without a spool.
+func memory(limit int) *Queue {
+	return NewQueue(QueueOptions{Limit: limit, Logger: slog.New(slog.DiscardHandler)})
+}
+
+// write makes a record that is no loss, for which there is no reserve.
+func write(n uint32) *spoorv1.Record {
+	return &spoorv1.Record{Fact: &spoorv1.Record_FileWrite{FileWrite: &spoorv1.FileWrite{Changes: n}}}
+}
+
 func loss(n uint64) *spoorv1.Record {
 	return &spoorv1.Record{Fact: &spoorv1.Record_Loss{Loss: &spoorv1.Loss{Count: n}}}
 }
 
 func TestQueueBuildsSelfContainedBatches(t *testing.T) {
-	q := NewQueue(100)
+	q := memory(100)
 	host, unit := &spoorv1.Instance{Id: "host"}, &spoorv1.Instance{Id: "unit"}
 	sh, ls := &spoorv1.Process{Comm: "sh"}, &spoorv1.Process{Comm: "ls"}
 	q.Add(loss(1), sh, host)
@@ -35,7 +45,7 @@ func TestQueueBuildsSelfContainedBatches(t *testing.T) {
 	q.Add(loss(3), sh, host)
 	q.Add(loss(4), nil, host)
 	q.Flush()
-	b := q.next(0, time.Unix(1, 0))
+	b := q.next(0)
 	if len(b.GetProcesses()) != 2 || len(b.GetInstances()) != 2 || !slices.Equal(b.GetProcessInstances(), []uint32{0, 1}) {
 		t.Fatalf("tables: %v", b)
 	}
@@ -49,18 +59,21 @@ func TestQueueBuildsSelfContainedBatches(t *testing.T) {
 }
 
 func TestQueueDropsWhatItCannotHoldAndCounts(t *testing.T) {
-	q := NewQueue(3)
+	q := memory(3)
 	for i := range uint64(5) {
-		if got, want := q.Add(loss(i), nil, nil), i < 3; got != want {
+		if got, want := q.Add(write(uint32(i)), nil, nil), i < 3; got != want {
 			t.Errorf("Add %d = %v, want %v", i, got, want)
 		}
 	}
-	if s := q.Stats(); s != (Stats{Held: 3, Dropped: 2, Sequence: 3}) {
+	if s := q.Stats(); s != (Stats{Held: 3, Volatile: 3, Lost: Lost{QueueFull: 2}, Sequence: 3}) {
 		t.Errorf("Stats = %+v", s)
+	}
+	if !q.Full() || !q.Add(loss(2), nil, nil) {
+		t.Error("what was lost cannot be told")
 	}
 	q.Flush()
 	q.acknowledge(1)
-	if !q.Add(loss(9), nil, nil) {
+	if !q.Add(write(9), nil, nil) {
 		t.Error("no room after the acknowledgement")
 	}
 }
@@ -109,7 +122,7 @@ func (c *centre) Ship(_ context.Context, s *connect.BidiStream[spoorv1.ShipReque
 	}
 }
 
-func serve(t *testing.T, l net.Listener, c *centre) (stop func()) {
+func serve(t *testing.T, l net.Listener, c spoorv1connect.AgentServiceHandler) (stop func()) {
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.Handle(spoorv1connect.NewAgentServiceHandler(c))
@@ -159,7 +172,7 @@ func TestEveryBatchArrivesOnceThoughStreamsBreak(t *testing.T) {
 	c := &centre{batches: map[uint64]int{}, breakAfter: 3}
 	l := listen(t, "127.0.0.1:0")
 	defer serve(t, l, c)()
-	q := NewQueue(1000)
+	q := memory(1000)
 	client, stop := run(t, "http://"+l.Addr().String(), q)
 	defer stop()
 	for i := range uint64(20) {
@@ -190,7 +203,7 @@ func TestACollectorThatComesLaterGetsEverything(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	q := NewQueue(1000)
+	q := memory(1000)
 	q.Add(loss(1), nil, nil)
 	q.Flush()
 	client, stop := run(t, "http://"+address, q)
@@ -211,7 +224,7 @@ func TestACollectorThatComesLaterGetsEverything(t *testing.T) {
 }
 
 func TestDrainGivesUpAndSaysWhatIsLeft(t *testing.T) {
-	q := NewQueue(10)
+	q := memory(10)
 	q.Add(loss(1), nil, nil)
 	c := NewClient(Options{URL: "http://127.0.0.1:1", Queue: q, Logger: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)

@@ -50,6 +50,12 @@ type PinFlag struct {
 	Pin string `help:"Folder of a BPF file system in which programs and facts stay in the kernel for the next agent; auto takes /sys/fs/bpf/spoor where it can be had, off keeps nothing." default:"auto" placeholder:"DIR"`
 }
 
+// SpoolFlags say what outlives an agent on disk.
+type SpoolFlags struct {
+	Spool      string `help:"Folder that keeps events on disk until a collector has them, through crashes of the agent and of the machine; in memory only by default." placeholder:"DIR"`
+	SpoolBytes Bytes  `help:"Bytes that events may take there; what comes when it is full is dropped and counted." default:"256MiB"`
+}
+
 // AgentFlags describe an agent that ships to a collector elsewhere.
 type AgentFlags struct {
 	Collector string        `help:"URL of the collector to ship to." default:"http://127.0.0.1:7070"`
@@ -57,6 +63,7 @@ type AgentFlags struct {
 	Node      string        `help:"Name of this node; the host name by default." placeholder:"NAME"`
 	Interval  time.Duration `help:"How often facts are read from the kernel." default:"500ms"`
 	Queue     int           `help:"Events that may wait for a collector; what comes when it is full is dropped and counted." default:"200000"`
+	SpoolFlags
 	SensorFlags
 	NameFlags
 	PinFlag
@@ -80,6 +87,8 @@ func (f *AgentFlags) Run(ctx context.Context, streams *Streams) error {
 		Pin:          f.Pin,
 		Interval:     f.Interval,
 		QueueRecords: f.Queue,
+		Spool:        f.Spool,
+		SpoolBytes:   int64(f.SpoolBytes),
 		CRISocket:    f.CRISocket,
 		Kubeconfig:   f.Kubeconfig,
 		Logger:       f.Logger(streams.Err),
