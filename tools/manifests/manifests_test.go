@@ -288,8 +288,9 @@ func TestLeastPrivilege(t *testing.T) {
 			}
 			for _, c := range p.template.Spec.Containers {
 				for _, m := range c.VolumeMounts {
-					pins := v.HostPath.Path == "/sys/fs/bpf" // where programs outlive the agent; no files of the node
-					if m.Name == v.Name && !m.ReadOnly && !pins {
+					// Where programs and events outlive the agent.
+					own := v.HostPath.Path == "/sys/fs/bpf" || v.HostPath.Path == "/var/lib/spoor-agent"
+					if m.Name == v.Name && !m.ReadOnly && !own {
 						t.Errorf("%s may write %s of the node", p.controller, v.HostPath.Path)
 					}
 				}
