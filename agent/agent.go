@@ -209,7 +209,7 @@ func (a *Agent) openSocket() error {
 	if a.socket, err = sensor.OpenSocket(a.o.FlowFacts, a.pins); err != nil {
 		return err
 	}
-	c.Tier, c.Reason = "base", socketReason(a.socket.Walks())
+	c.Tier, c.Reason = "base", socketReason
 	return a.socket.Adopt()
 }
 

@@ -13,11 +13,4 @@ func fileCoverage() *spoorv1.Coverage {
 		"already, nor, on tmpfs, what is written within 4 ms of the making of a file (sensor names sees that)"}
 }
 
-// socketReason says what the base tier does not see. walks: the sensor can walk sockets.
-func socketReason(walks bool) string {
-	reason := "sees TCP"
-	if !walks {
-		reason += ", nor connections older than the agent, nor bytes before a connection closes (kernel before 5.11)"
-	}
-	return reason
-}
+const socketReason = "sees TCP"

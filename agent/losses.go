@@ -88,7 +88,7 @@ func (a *Agent) reportLosses(now time.Time) error {
 		if k.source == "spool" {
 			told = now
 		}
-		if k == (lossKey{"process", "ring_full"}) {
+		if k == (lossKey{"process", "ring_full"}) || k == (lossKey{"process", "preempted"}) {
 			if err := a.process.Found(a.table.Apply); err != nil {
 				return err
 			}

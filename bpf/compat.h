@@ -8,9 +8,6 @@
 
 #include "spoor.h"
 
-/* Socket storage in tracing programs and bpf_sock_from_file() came with 5.11 (8e4597c627fb, 4f19cab76136). */
-#define HAVE_SOCKET_STORAGE bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_sock_from_file)
-
 /* The two numbers that tell a task's image apart on a hot path: plain loads since 5.11 (3ca1032ab7ab). */
 static __always_inline void current_image(__u32 *tgid, __u32 *exec_count, __u32 *flags)
 {

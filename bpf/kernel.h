@@ -149,6 +149,7 @@ struct path {
 struct file {
 	struct inode *f_inode;
 	struct path f_path;
+	void *private_data; /* of a descriptor on sockfs: its struct socket */
 } KERNEL_TYPE;
 
 struct linux_binprm {
@@ -275,6 +276,16 @@ struct bpf_iter__task_file {
 
 struct bpf_map;
 
+/* include/uapi/linux/magic.h */
+#define SOCKFS_MAGIC 0x534f434b
+
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	void *key;
+	void *value;
+} KERNEL_TYPE;
+
 struct bpf_iter__bpf_sk_storage_map {
 	struct bpf_iter_meta *meta;
 	struct bpf_map *map;
@@ -319,10 +330,14 @@ struct socket {
 /* include/uapi/linux/bpf.h: to ask whether the running kernel has a helper */
 enum bpf_func_id {
 	BPF_FUNC_get_current_task_btf = 158,
-	BPF_FUNC_sock_from_file = 162,
+};
+
+struct list_head {
+	struct list_head *next, *prev;
 };
 
 struct tcp_sock {
+	struct list_head tsorted_sent_queue;
 	__u64 bytes_sent;
 	__u64 bytes_retrans;
 	__u64 bytes_received;

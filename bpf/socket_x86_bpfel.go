@@ -45,12 +45,15 @@ type SocketListening struct {
 }
 
 type SocketOwner struct {
-	_        structs.HostLayout
-	Who      SocketWho
-	CgroupId uint64
-	Role     uint32
-	Port     uint16
-	Client   uint16
+	_   structs.HostLayout
+	Key SocketFlowKey
+	End struct {
+		_        structs.HostLayout
+		CgroupId uint64
+		Local    [16]uint8
+		Client   uint16
+		Reserved [3]uint16
+	}
 	Sent     uint64
 	Received uint64
 }
@@ -69,7 +72,6 @@ const (
 	SocketMapFacts          = "facts"
 	SocketMapListeners      = "listeners"
 	SocketMapLosses         = "losses"
-	SocketMapOldOwners      = "old_owners"
 	SocketMapOwners         = "owners"
 	SocketProgSocketAdopt   = "socket_adopt"
 	SocketProgSocketBytes   = "socket_bytes"
@@ -138,7 +140,6 @@ type SocketMapSpecs struct {
 	Facts     *ebpf.MapSpec `ebpf:"facts"`
 	Listeners *ebpf.MapSpec `ebpf:"listeners"`
 	Losses    *ebpf.MapSpec `ebpf:"losses"`
-	OldOwners *ebpf.MapSpec `ebpf:"old_owners"`
 	Owners    *ebpf.MapSpec `ebpf:"owners"`
 }
 
@@ -179,7 +180,6 @@ type SocketMaps struct {
 	Facts     *ebpf.Map `ebpf:"facts"`
 	Listeners *ebpf.Map `ebpf:"listeners"`
 	Losses    *ebpf.Map `ebpf:"losses"`
-	OldOwners *ebpf.Map `ebpf:"old_owners"`
 	Owners    *ebpf.Map `ebpf:"owners"`
 }
 
@@ -188,7 +188,6 @@ func (m *SocketMaps) Close() error {
 		m.Facts,
 		m.Listeners,
 		m.Losses,
-		m.OldOwners,
 		m.Owners,
 	)
 }

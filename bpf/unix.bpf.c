@@ -17,14 +17,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define AF_UNIX 1
 #define SOCK_DGRAM 2
-#define SOCKFS_MAGIC 0x534f434b /* include/uapi/linux/magic.h */
 
 /* The same types as in kernel.h, with the fields that only this sensor reads. */
-struct file___socket {
-	struct inode *f_inode;
-	void *private_data;
-} KERNEL_TYPE;
-
 struct sock___unix {
 	struct sock_common __sk_common;
 	__u16 sk_type;
@@ -110,7 +104,7 @@ SEC("iter/task_file")
 int unix_held(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
-	struct file___socket *file = (void *)ctx->file;
+	struct file *file = ctx->file;
 	struct unix_record r = {};
 	char name[NAME_BYTES] = {};
 	struct socket *socket;

@@ -176,6 +176,12 @@ func checks() map[string]check {
 		"tcp4-mptcp":    talked,
 		"tcp4-live":     held(all(bothEnds(0), established)),
 		"tcp4-fastopen": talked,
+		"tcp4-shared-port": after(all(bothEnds(1), func(t *testing.T, r *Result) {
+			server, other := find(t, r, Listening, "server"), find(t, r, Listening, "neighbour")
+			if server.Listen.Local.Port() != other.Listen.Local.Port() || server.Listen.Local == other.Listen.Local {
+				t.Errorf("the two listen at %v and %v", server.Listen.Local, other.Listen.Local)
+			}
+		})),
 		"tcp4-preforked": after(all(bothEnds(1), func(t *testing.T, r *Result) {
 			if listener := only(t, r, Listening); listener.Tgid == find(t, r, Connection, "worker").Tgid {
 				t.Error("the worker is the process that listens")

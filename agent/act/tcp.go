@@ -24,10 +24,11 @@ func tcpActs() []*Act {
 	v4 := conversation{listen: loopback4(), call: loopback4()}
 	v6 := conversation{listen: loopback6(), call: loopback6()}
 	mapped := conversation{listen: netip.IPv6Unspecified(), call: netip.AddrFrom16(loopback4().As16())}
-	multipath, live, fastOpen := v4, v4, v4
+	multipath, live, fastOpen, shared := v4, v4, v4, v4
 	multipath.protocol = ipprotoMPTCP
 	live.live = true
 	fastOpen.fastOpen = true
+	shared.shared = true
 	return []*Act{
 		v4.act("tcp4", "one TCP conversation over IPv4"),
 		v6.act("tcp6", "one TCP conversation over IPv6", needIPv6),
@@ -36,6 +37,12 @@ func tcpActs() []*Act {
 			needSocket("MPTCP", unix.AF_INET, unix.SOCK_STREAM, ipprotoMPTCP)),
 		live.act("tcp4-live", "a TCP connection that stays open"),
 		fastOpen.act("tcp4-fastopen", "a TCP conversation whose first bytes travel with the SYN (TCP Fast Open)"),
+		{
+			Name: "tcp4-shared-port", Group: GroupNetwork,
+			Summary: "a TCP conversation with one of two processes that listen on the same port, each at its own address",
+			run:     shared.client,
+			roles:   map[string]func(*stage) error{"server": shared.server, "neighbour": neighbour},
+		},
 		{
 			Name: "tcp4-preforked", Group: GroupNetwork,
 			Summary: "a TCP conversation with a child that the listening process forked before",
@@ -49,6 +56,8 @@ func tcpActs() []*Act {
 type conversation struct {
 	// listen and call are the same address as the two sides name it.
 	listen, call netip.Addr
+	// port to listen on; 0 is any that is free.
+	port uint16
 	// protocol of the listening socket, and of the one that calls; 0 is TCP.
 	protocol, callProtocol int
 	// kind is the transport, when it is not TCP.
@@ -58,6 +67,8 @@ type conversation struct {
 	fastOpen bool
 	// inside: the server has a network namespace of its own, and the client goes there to call it.
 	inside bool
+	// shared: another process listens on the server's port, later and at another address.
+	shared bool
 }
 
 func (c conversation) act(name, summary string, needs ...need) *Act {
@@ -89,7 +100,31 @@ func (c conversation) callServer(s *stage) (netip.AddrPort, error) {
 			return netip.AddrPort{}, err
 		}
 	}
+	if c.shared {
+		other, err := s.helper("neighbour")
+		if err != nil {
+			return netip.AddrPort{}, err
+		}
+		if err := other.send(message{Addr: netip.AddrPortFrom(neighbour4(), m.Addr.Port())}); err != nil {
+			return netip.AddrPort{}, err
+		}
+		if _, err := other.hear(); err != nil {
+			return netip.AddrPort{}, err
+		}
+	}
 	return netip.AddrPortFrom(c.call, m.Addr.Port()), nil
+}
+
+// neighbour4 is another address of this machine.
+func neighbour4() netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, 2}) }
+
+// neighbour listens where it is told, and is not called.
+func neighbour(s *stage) error {
+	m, err := s.hear()
+	if err != nil {
+		return err
+	}
+	return conversation{listen: m.Addr.Addr(), port: m.Addr.Port()}.listenOnly(s)
 }
 
 func (c conversation) client(s *stage) error {
@@ -152,7 +187,7 @@ func (c conversation) listenTCP(s *stage) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.bind(netip.AddrPortFrom(c.listen, 0)); err != nil {
+	if err := l.bind(netip.AddrPortFrom(c.listen, c.port)); err != nil {
 		return nil, err
 	}
 	if c.fastOpen {
@@ -172,6 +207,11 @@ func (c conversation) listenTCP(s *stage) (*socket, error) {
 		return nil, err
 	}
 	return l, s.tell(message{Addr: local})
+}
+
+func (c conversation) listenOnly(s *stage) error {
+	_, err := c.listenTCP(s)
+	return err
 }
 
 func (c conversation) server(s *stage) error {

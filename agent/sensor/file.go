@@ -282,7 +282,13 @@ func decodeName(b []byte) (Inode, fileName, error) {
 }
 
 // Losses returns what was lost since the sensor was opened, or since the previous agent last looked.
-func (f *File) Losses() ([]Loss, error) { return f.losses.since() }
+func (f *File) Losses() ([]Loss, error) {
+	all, err := f.losses.since()
+	if err != nil {
+		return nil, err
+	}
+	return addPreempted(all, f.Programs()...)
+}
 
 // Programs returns what is loaded, for measuring.
 func (f *File) Programs() []*ebpf.Program { return []*ebpf.Program{f.objects.FileDirty} }

@@ -5,8 +5,10 @@ package sensor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -256,15 +258,7 @@ func (n *ExactNames) Losses() ([]Loss, error) {
 	if err != nil {
 		return nil, fmt.Errorf("names sensor: %w", err)
 	}
-	skipped := Loss{Reason: "preempted"}
-	for _, p := range n.collection.Programs {
-		stats, err := p.Stats()
-		if err != nil {
-			return nil, fmt.Errorf("names sensor: %w", err)
-		}
-		skipped.Count += stats.RecursionMisses
-	}
-	return append(all, skipped), nil
+	return addPreempted(all, slices.Collect(maps.Values(n.collection.Programs))...)
 }
 
 // LostBy returns, and forgets, how many of the lost changes were those of each cgroup.

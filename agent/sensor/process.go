@@ -169,7 +169,13 @@ func (p *Process) Found(fn func(*ProcessEvent)) error {
 }
 
 // Losses returns what was lost since the sensor was opened, or since the previous agent last looked.
-func (p *Process) Losses() ([]Loss, error) { return p.losses.since() }
+func (p *Process) Losses() ([]Loss, error) {
+	all, err := p.losses.since()
+	if err != nil {
+		return nil, err
+	}
+	return addPreempted(all, p.Programs()...)
+}
 
 // Programs returns what is loaded, for measuring.
 func (p *Process) Programs() []*ebpf.Program {

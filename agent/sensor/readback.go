@@ -180,11 +180,7 @@ func (r *Readback) Losses() ([]Loss, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read-back sensor: %w", err)
 	}
-	stats, err := r.objects.ReadbackOpen.Stats()
-	if err != nil {
-		return nil, fmt.Errorf("read-back sensor: %w", err)
-	}
-	return append(all, Loss{Reason: "preempted", Count: stats.RecursionMisses}), nil
+	return addPreempted(all, r.objects.ReadbackOpen)
 }
 
 // Programs returns what is loaded, for measuring.

@@ -49,16 +49,14 @@ type Flow struct {
 
 var socketLosses = []lossReason{
 	{name: "map_full"},
-	{name: "storage_memory"},
+	{name: "connections_full"},
 	{name: "unknown_owner"},
 	{name: "listeners_full"},
 }
 
 // Socket observes TCP, and holds the facts of UDP.
 type Socket struct {
-	objects socketObjects
-	// Loaded on kernels that have socket storage for tracing programs (5.11); nil on others.
-	walks   *bpf.SocketPrograms
+	objects bpf.SocketObjects
 	links   []link.Link
 	set     *pin.Set
 	losses  *losses
@@ -66,13 +64,6 @@ type Socket struct {
 	touched uint64
 	// The counter of the UDP sensor, which fills the same facts; nil without one.
 	datagrams *ebpf.Variable
-}
-
-// socketObjects is what every kernel can load.
-type socketObjects struct {
-	bpf.SocketMaps
-	bpf.SocketVariables
-	State *ebpf.Program `ebpf:"socket_state"`
 }
 
 // OpenSocket loads and attaches the sensor. entries bounds the facts between two readings; 0 takes the default. What is kept
@@ -85,23 +76,12 @@ func OpenSocket(entries uint32, pins *pin.Directory) (*Socket, error) {
 	if err := tellV1(spec); err != nil {
 		return nil, fmt.Errorf("socket sensor: %w", err)
 	}
-	storage, err := hasHelper("sock_from_file")
-	if err != nil {
-		return nil, fmt.Errorf("socket sensor: %w", err)
-	}
 	set, err := pins.NewSet("socket", spec, nil)
 	if err != nil {
 		return nil, err
 	}
 	s := &Socket{set: set}
-	if storage {
-		var all bpf.SocketObjects
-		if err := load(set, spec, &all); err != nil {
-			return nil, errors.Join(explain("socket", err), set.Close())
-		}
-		s.objects = socketObjects{all.SocketMaps, all.SocketVariables, all.SocketState}
-		s.walks = &all.SocketPrograms
-	} else if err := load(set, spec, &s.objects); err != nil {
+	if err := load(set, spec, &s.objects); err != nil {
 		return nil, errors.Join(explain("socket", err), set.Close())
 	}
 	if s.losses, err = newLosses(set, s.objects.Losses, socketLosses); err != nil {
@@ -111,7 +91,7 @@ func OpenSocket(entries uint32, pins *pin.Directory) (*Socket, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
 	}
-	if s.links, err = attach(set, s.objects.State); err != nil {
+	if s.links, err = attach(set, s.objects.SocketState); err != nil {
 		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
 	}
 	if err := s.facts.inherit(set.Retired(), s.losses); err != nil {
@@ -124,9 +104,6 @@ func OpenSocket(entries uint32, pins *pin.Directory) (*Socket, error) {
 // of them: of listeners as opened, of connections with nothing opened or closed. Nothing is to be done where an earlier
 // agent did, and its programs have watched since.
 func (s *Socket) Adopt() error {
-	if s.walks == nil {
-		return nil
-	}
 	if s.set.Adopted(bpf.SocketMapOwners) {
 		var last uint32
 		if err := s.objects.Adopting.Get(&last); err != nil {
@@ -141,7 +118,7 @@ func (s *Socket) Adopt() error {
 		if err := s.objects.Adopting.Set(walk); err != nil {
 			return fmt.Errorf("adopt sockets: %w", err)
 		}
-		if err := iterate(s.walks.SocketAdopt, nil, silent); err != nil {
+		if err := iterate(s.objects.SocketAdopt, nil, silent); err != nil {
 			return fmt.Errorf("adopt sockets: %w", err)
 		}
 	}
@@ -156,10 +133,7 @@ const adopted = 3
 
 // CountBytes adds what went over the connections that live on to their facts.
 func (s *Socket) CountBytes() error {
-	if s.walks == nil {
-		return nil
-	}
-	if err := iterate(s.walks.SocketBytes, s.objects.Owners, silent); err != nil {
+	if err := iterate(s.objects.SocketBytes, s.objects.Owners, silent); err != nil {
 		return fmt.Errorf("count the bytes of live connections: %w", err)
 	}
 	return nil
@@ -213,10 +187,16 @@ func clientPorts(sample []uint32) []uint16 {
 }
 
 // Losses returns what was lost since the sensor was opened, or since the previous agent last looked.
-func (s *Socket) Losses() ([]Loss, error) { return s.losses.since() }
+func (s *Socket) Losses() ([]Loss, error) {
+	all, err := s.losses.since()
+	if err != nil {
+		return nil, err
+	}
+	return addPreempted(all, s.Programs()...)
+}
 
 // Programs returns what is loaded, for measuring.
-func (s *Socket) Programs() []*ebpf.Program { return []*ebpf.Program{s.objects.State} }
+func (s *Socket) Programs() []*ebpf.Program { return []*ebpf.Program{s.objects.SocketState} }
 
 // Close releases the sensor; what is not pinned is detached and unloaded.
 func (s *Socket) Close() error {
@@ -224,11 +204,5 @@ func (s *Socket) Close() error {
 	if s.facts != nil {
 		errs = append(errs, s.facts.close())
 	}
-	if s.walks != nil { // State among them
-		errs = append(errs, s.walks.SocketAdopt.Close(), s.walks.SocketBytes.Close())
-	}
-	return errors.Join(append(errs, s.objects.State.Close(), s.objects.Close())...)
+	return errors.Join(append(errs, s.objects.Close())...)
 }
-
-// Walks reports whether the kernel lets the sensor adopt older sockets and read the bytes of live ones.
-func (s *Socket) Walks() bool { return s.walks != nil }
