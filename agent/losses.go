@@ -35,6 +35,7 @@ func (a *Agent) allLosses() (map[lossKey]uint64, error) {
 	}
 	if a.joints != nil {
 		all[lossKey{"unix", "too_many_holders"}] = a.joints.crowded
+		all[lossKey{"unix", "too_many_listeners"}] = a.joints.listening.full
 	}
 	if a.changes != nil {
 		sources["names"] = a.changes.names.Losses

@@ -14,8 +14,10 @@ func TestStrangersAreLeftOutOnce(t *testing.T) {
 	if s.isNew(one, true) {
 		t.Error("who is known is left out")
 	}
-	if !s.isNew(two, false) || !s.isNew(two, false) {
-		t.Error("a stranger is named in the walk that saw it first")
+	for range 2 { // it has two mappings, say
+		if !s.isNew(two, false) {
+			t.Error("a stranger is named in the walk that saw it first")
+		}
 	}
 	s.turn()
 	if s.isNew(two, false) {

@@ -32,13 +32,14 @@ type joints struct {
 	unix *sensor.Unix
 	told reminder[joint]
 	strangers
+	listening listening
 	// Instances that hold a connection beside maxUnixHolders others.
 	crowded uint64
 }
 
 // openUnix does without the sensor where the kernel has no place for it, and says so.
 func (a *Agent) openUnix() error {
-	c := &spoorv1.Coverage{Sensor: "unix", Tier: "base", Reason: "sees Unix sockets that join two instances while both have them open, every " +
+	c := &spoorv1.Coverage{Sensor: "unix", Tier: "base", Reason: "sees Unix sockets that listen, and those that join two instances while both have them open, every " +
 		a.o.UnixInterval.String() + "; not shorter connections, nor datagrams that are sent without connecting"}
 	a.coverage = append(a.coverage, c)
 	if a.without(c) {
@@ -54,8 +55,8 @@ func (a *Agent) openUnix() error {
 	return err
 }
 
-// tellJoints looks at all Unix sockets, and tells of connections whose ends belong to more than one instance: from the side of
-// each. A socket that one instance was given by another joins them, too.
+// tellJoints looks at all Unix sockets, and tells of those that listen and of connections whose ends belong to more than one
+// instance: from the side of each. A socket that one instance was given by another joins them, too.
 func (a *Agent) tellJoints(now time.Time) error {
 	if a.joints == nil {
 		return nil
@@ -67,6 +68,10 @@ func (a *Agent) tellJoints(now time.Time) error {
 		}
 		p := a.table.Get(s.Who, s.CgroupID)
 		a.table.Moved(p, s.CgroupID)
+		if s.Listening {
+			a.joints.listening.add(s, p)
+			return
+		}
 		end := ends[s.Socket]
 		if end == nil {
 			end = &unixEnd{UnixSocket: *s}
@@ -78,6 +83,7 @@ func (a *Agent) tellJoints(now time.Time) error {
 		return err
 	}
 	a.joints.strangers.turn()
+	a.tellListening(now)
 	for _, end := range ends {
 		a.tellJoint(now, end, ends[end.Peer])
 	}
@@ -117,7 +123,7 @@ func (a *Agent) tellJoint(now time.Time, end, peer *unixEnd) {
 				continue
 			}
 			if file == nil {
-				file = a.socketFile(named)
+				file = a.socketFile(&named.UnixSocket)
 			}
 			a.add(now, one.Proto, one.Instance, &spoorv1.Record{Fact: &spoorv1.Record_Share{Share: &spoorv1.Share{
 				Kind: spoorv1.Share_KIND_SOCKET, File: file,
@@ -134,7 +140,7 @@ func (j *joints) due(now time.Time, named *unixEnd, one, two *process.Process) b
 
 // socketFile tells what a socket is bound to: a file, as its process sees it, or a name that begins with "@". Of sockets without a
 // name the path is empty.
-func (a *Agent) socketFile(s *unixEnd) *spoorv1.File {
+func (a *Agent) socketFile(s *sensor.UnixSocket) *spoorv1.File {
 	f := &spoorv1.File{}
 	path := s.Name
 	if s.Inode.Number != 0 {

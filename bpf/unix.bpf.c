@@ -4,7 +4,8 @@
 /*
  * Unix sockets: who holds the two ends of each connection.
  *
- *   iter/task_file   every descriptor of every process that is a Unix socket with a peer, or one that takes datagrams
+ *   iter/task_file   every descriptor of every process that is a Unix socket with a peer, one that listens, or one that
+ *                    takes datagrams
  *
  * The kernel keeps this state; it is read now and then and costs nothing in between. Descriptors and not sockets are walked,
  * since sockets know who connected and who listened, and not who has them now; and since they are listed by network
@@ -17,6 +18,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define AF_UNIX 1
 #define SOCK_DGRAM 2
+#define TCP_LISTEN 10 /* of Unix sockets, too */
 
 /* The same types as in kernel.h, with the fields that only this sensor reads. */
 struct sock___unix {
@@ -40,6 +42,7 @@ struct unix_sock {
 
 enum {
 	UNIX_CUT = 1 << 0, /* the path lacks its beginning */
+	UNIX_LISTENS = 1 << 1,
 };
 
 struct unix_record {
@@ -50,12 +53,13 @@ struct unix_record {
 	__u64 inode; /* of the file that the socket is bound to; 0 when there is none */
 	__u32 dev;
 	__u32 generation;
-	__u32 mnt_ns;
+	__u32 mnt_ns; /* of the process */
+	__u32 net_ns; /* of the socket */
 	__u16 name_bytes; /* that follow: as it was bound; an abstract name begins with a NUL */
 	__u16 path_bytes; /* and these: components within the file system, leaf first */
 	__u8 type; /* SOCK_* */
 	__u8 flags;
-	__u8 reserved[6];
+	__u8 reserved[2];
 };
 ASSERT_SIZE(struct unix_record, 72);
 
@@ -124,7 +128,9 @@ int unix_held(struct bpf_iter__task_file *ctx)
 	r.socket = (__u64)sk;
 	r.peer = (__u64)BPF_CORE_READ(u, peer);
 	named = name_of(u, name);
-	if (!r.peer && (r.type != SOCK_DGRAM || !named)) /* nobody is at the other end, or can be */
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+		r.flags |= UNIX_LISTENS;
+	else if (!r.peer && (r.type != SOCK_DGRAM || !named)) /* nobody is at the other end, or can be */
 		return 0;
 	t = bpf_map_lookup_elem(&scratch, &zero);
 	if (!t) /* the verifier cannot know that it is there */
@@ -137,6 +143,7 @@ int unix_held(struct bpf_iter__task_file *ctx)
 	who_is(task, &r.who);
 	r.cgroup_id = cgroup_of(task);
 	r.mnt_ns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+	r.net_ns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	r.name_bytes = named;
 	r.path_bytes = used;
 	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));

@@ -30,11 +30,12 @@ type UnixUnixRecord struct {
 	Dev        uint32
 	Generation uint32
 	MntNs      uint32
+	NetNs      uint32
 	NameBytes  uint16
 	PathBytes  uint16
 	Type       uint8
 	Flags      uint8
-	Reserved   [6]uint8
+	Reserved   [2]uint8
 }
 
 type UnixWho struct {

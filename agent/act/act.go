@@ -30,6 +30,12 @@ type Act struct {
 	// Summary says in one line what is done.
 	Summary string
 
+	// Lasting: it is about what goes on and not about how it ends.
+	Lasting bool
+	// Joins: it joins two processes, of the roles actor and server, other or child. What two of one workload share is their
+	// own business.
+	Joins bool
+
 	needs []need
 	// ownNetns: the act changes its network and never runs in the caller's.
 	ownNetns bool

@@ -22,7 +22,7 @@ const shmDir = "/dev/shm"
 // memoryActs join two processes by memory that both write. The mappings stay until the act is over.
 func memoryActs() []*Act {
 	return []*Act{{
-		Name: "sysv-shm", Group: GroupMemory,
+		Name: "sysv-shm", Group: GroupMemory, Lasting: true, Joins: true,
 		Summary: "two processes attach one SysV shared memory segment",
 		needs:   []need{needSysV},
 		run:     sysvShm,
@@ -30,7 +30,7 @@ func memoryActs() []*Act {
 			return unix.SysvShmAttach(int(m.Number), 0, 0)
 		})},
 	}, {
-		Name: "posix-shm", Group: GroupMemory,
+		Name: "posix-shm", Group: GroupMemory, Lasting: true, Joins: true,
 		Summary: "two processes map one POSIX shared memory object by its name",
 		needs:   []need{needDir(shmDir)},
 		run:     posixShm,
@@ -42,7 +42,7 @@ func memoryActs() []*Act {
 			return mapShared(f.fd)
 		})},
 	}, {
-		Name: "memfd-passed", Group: GroupMemory,
+		Name: "memfd-passed", Group: GroupMemory, Lasting: true, Joins: true,
 		Summary: "a process passes a memfd to another over a Unix socket, and both map it",
 		needs:   []need{needMemfd(false)},
 		run:     memfdPassed,
@@ -54,7 +54,7 @@ func memoryActs() []*Act {
 			return mapShared(fd)
 		})},
 	}, {
-		Name: "shared-anonymous", Group: GroupMemory,
+		Name: "shared-anonymous", Group: GroupMemory, Lasting: true, Joins: true,
 		Summary: "a process forks and shares anonymous memory with its child",
 		run:     sharedAnonymous,
 	}}

@@ -73,7 +73,7 @@ type conversation struct {
 
 func (c conversation) act(name, summary string, needs ...need) *Act {
 	return &Act{
-		Name: name, Group: GroupNetwork, Summary: summary, needs: needs, ownNetns: c.fastOpen,
+		Name: name, Group: GroupNetwork, Lasting: c.live, Summary: summary, needs: needs, ownNetns: c.fastOpen,
 		run: c.client, roles: map[string]func(*stage) error{"server": c.server},
 	}
 }

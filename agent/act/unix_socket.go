@@ -25,19 +25,19 @@ const (
 // unixActs join two processes by a Unix socket, which stays open until the act is over.
 func unixActs() []*Act {
 	return []*Act{{
-		Name: "unix-stream", Group: GroupNetwork,
+		Name: "unix-stream", Group: GroupNetwork, Lasting: true, Joins: true,
 		Summary: "a conversation over a Unix stream socket that has a path",
 		needs:   []need{needShortPath("unix-stream")},
 		run:     unixClient(unix.SOCK_STREAM, false),
 		roles:   map[string]func(*stage) error{"server": unixServer(unix.SOCK_STREAM)},
 	}, {
-		Name: "unix-seqpacket", Group: GroupNetwork,
+		Name: "unix-seqpacket", Group: GroupNetwork, Lasting: true, Joins: true,
 		Summary: "a conversation over a Unix seqpacket socket that has a path",
 		needs:   []need{needShortPath("unix-seqpacket")},
 		run:     unixClient(unix.SOCK_SEQPACKET, false),
 		roles:   map[string]func(*stage) error{"server": unixServer(unix.SOCK_SEQPACKET)},
 	}, {
-		Name: "unix-abstract", Group: GroupNetwork,
+		Name: "unix-abstract", Group: GroupNetwork, Lasting: true, Joins: true,
 		Summary: "a conversation over a Unix stream socket in the abstract name space",
 		run:     unixClient(unix.SOCK_STREAM, true),
 		roles:   map[string]func(*stage) error{"server": unixServer(unix.SOCK_STREAM)},

@@ -34,7 +34,7 @@ func newCgroups() (*cgroups, error) {
 		}
 		c.dirs = append(c.dirs, dir)
 	}
-	c.roles = map[string]string{"actor": c.dirs[0], "other": c.dirs[1], "child": c.dirs[1]}
+	c.roles = map[string]string{"actor": c.dirs[0], "other": c.dirs[1], "child": c.dirs[1], "server": c.dirs[1]}
 	return c, nil
 }
 

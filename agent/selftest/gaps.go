@@ -81,7 +81,6 @@ func gaps() []gap {
 			why: "in the upper layer of the overlay the path is longer than a path can be: neither can the file be asked for its size, nor can the act " +
 				"tell which inode it has there",
 		},
-		{acts: []string{"unix-*"}, why: "Unix sockets are not looked at"},
 		{acts: []string{"raw4-*"}, why: "raw sockets are not looked at"},
 		{acts: []string{"sctp4"}, why: "of SCTP nothing is told"},
 		{

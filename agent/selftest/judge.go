@@ -18,17 +18,17 @@ type node struct {
 	sensors []Sensor
 }
 
-// lasting acts are about what goes on and not about how it ends: they go on until they are told. What nobody will tell is
-// not waited for.
+// lasting acts go on until they are told. What nobody will tell is not waited for.
 func (n *node) lasting(a *act.Act) bool {
-	if a.Name != "tcp4-live" && a.Group != act.GroupMemory {
-		return false
-	}
-	if a.Group == act.GroupMemory && n.sensor("memory").Tier == off {
-		return false
-	}
 	_, known := n.gap(a.Name, "")
-	return !known
+	seer := "socket"
+	switch {
+	case a.Group == act.GroupMemory:
+		seer = "memory"
+	case a.Joins:
+		seer = "unix"
+	}
+	return a.Lasting && !known && n.sensor(seer).Tier != off
 }
 
 const off = "off"
@@ -98,15 +98,19 @@ func sensorOf(e *act.Expectation) string {
 		} else if e.Listen != nil {
 			transport = e.Listen.Transport
 		}
-		if transport == spoorv1.Transport_TRANSPORT_UDP {
+		switch transport {
+		case spoorv1.Transport_TRANSPORT_UDP:
 			return "udp"
+		case spoorv1.Transport_TRANSPORT_UNIX:
+			return "unix"
+		default:
+			return "socket"
 		}
-		return "socket"
 	case act.Sharing:
 		if e.Share != nil && e.Share.Kind == spoorv1.Share_KIND_MEMORY {
 			return "memory"
 		}
-		return "socket"
+		return "unix"
 	case act.ProcessStart, act.ProcessExit:
 		return "process"
 	default:

@@ -105,7 +105,7 @@ func TestOlder(t *testing.T) {
 func TestEverySensorIsKnown(t *testing.T) {
 	for kind, want := range map[act.Kind]string{
 		act.FileWrite: "file", act.FileChange: "names", act.Connection: "socket", act.Listening: "socket",
-		act.ProcessStart: "process", act.ProcessExit: "process", act.Sharing: "socket",
+		act.ProcessStart: "process", act.ProcessExit: "process", act.Sharing: "unix",
 	} {
 		if got := sensorOf(&act.Expectation{Kind: kind}); got != want {
 			t.Errorf("%s is seen by %q, not by %q", kind, got, want)

@@ -161,7 +161,7 @@ func (r *run) do(ctx context.Context, a *act.Act, p Place) (err error) {
 			return nil
 		}
 	}
-	if a.Group == act.GroupMemory {
+	if a.Joins {
 		two, err := newCgroups()
 		if err != nil {
 			return err

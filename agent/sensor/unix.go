@@ -13,15 +13,19 @@ import (
 	"github.com/spoor/spoor/bpf"
 )
 
-// UnixSocket is a Unix socket that a process has open and that has a peer, or one that takes datagrams from anybody.
+// UnixSocket is a Unix socket that a process has open: one that has a peer, that listens, or that takes datagrams from anybody.
 type UnixSocket struct {
 	Who      Who
 	CgroupID uint64
-	MntNS    uint32
+	// Of the process.
+	MntNS uint32
+	// Of the socket.
+	NetNS uint32
 	// Tell sockets apart within one walk. Peer is 0 for one that is not connected itself.
 	Socket, Peer uint64
 	// SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET.
-	Type uint8
+	Type      uint8
+	Listening bool
 	// The name that it was bound to: a path as the process gave it, which may be relative, or an abstract name that begins
 	// with "@" here. An accepted socket has its listener's; a client has none, most often.
 	Name string
@@ -83,8 +87,11 @@ func (u *Unix) Read(fn func(*UnixSocket)) error {
 	return nil
 }
 
-// unixCut is UNIX_CUT in bpf/unix.bpf.c.
-const unixCut = 1 << 0
+// UNIX_CUT and UNIX_LISTENS in bpf/unix.bpf.c.
+const (
+	unixCut     = 1 << 0
+	unixListens = 1 << 1
+)
 
 // decodeUnixSocket decodes a record, and returns how many bytes of name and path follow it.
 func decodeUnixSocket(b []byte) (s UnixSocket, name, path int, err error) {
@@ -94,8 +101,9 @@ func decodeUnixSocket(b []byte) (s UnixSocket, name, path int, err error) {
 	}
 	return UnixSocket{
 		Who:      Who{StartBoottime: r.Who.StartBoottime, Tgid: r.Who.Tgid, ExecCount: r.Who.ExecCount},
-		CgroupID: r.CgroupId, MntNS: r.MntNs, Socket: r.Socket, Peer: r.Peer, Type: r.Type, PathCut: r.Flags&unixCut != 0,
-		Inode: Inode{Number: r.Inode, Dev: r.Dev, Generation: r.Generation},
+		CgroupID: r.CgroupId, MntNS: r.MntNs, NetNS: r.NetNs, Socket: r.Socket, Peer: r.Peer, Type: r.Type, PathCut: r.Flags&unixCut != 0,
+		Listening: r.Flags&unixListens != 0,
+		Inode:     Inode{Number: r.Inode, Dev: r.Dev, Generation: r.Generation},
 	}, int(r.NameBytes), int(r.PathBytes), nil
 }
 

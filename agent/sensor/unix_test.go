@@ -23,14 +23,14 @@ func unixRecord(t testing.TB, r bpf.UnixUnixRecord) []byte {
 
 func TestDecodeUnixSocket(t *testing.T) {
 	got, name, path, err := decodeUnixSocket(unixRecord(t, bpf.UnixUnixRecord{
-		Who: bpf.UnixWho{StartBoottime: 5, Tgid: 42, ExecCount: 3}, CgroupId: 9, MntNs: 11, Socket: 100, Peer: 200, Type: 1,
-		Inode: 12, Dev: 3, Generation: 4, Flags: unixCut, NameBytes: 6, PathBytes: 7,
+		Who: bpf.UnixWho{StartBoottime: 5, Tgid: 42, ExecCount: 3}, CgroupId: 9, MntNs: 11, NetNs: 13, Socket: 100, Peer: 200, Type: 1,
+		Inode: 12, Dev: 3, Generation: 4, Flags: unixCut | unixListens, NameBytes: 6, PathBytes: 7,
 	}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := UnixSocket{
-		Who: Who{5, 42, 3}, CgroupID: 9, MntNS: 11, Socket: 100, Peer: 200, Type: 1, Inode: Inode{12, 3, 4}, PathCut: true,
+		Who: Who{5, 42, 3}, CgroupID: 9, MntNS: 11, NetNS: 13, Socket: 100, Peer: 200, Type: 1, Inode: Inode{12, 3, 4}, PathCut: true, Listening: true,
 	}
 	if d := cmp.Diff(want, got); d != "" || name != 6 || path != 7 {
 		t.Errorf("decodeUnixSocket: name of %d, path of %d bytes (-want +got):\n%s", name, path, d)

@@ -103,6 +103,8 @@ type told struct {
 	mu    sync.Mutex
 	tgids map[string]int // by exec id
 	all   []*spoorv1.Event
+	// listeners that were told of, and not yet that they closed, by address.
+	listening map[string]int
 }
 
 func (s *told) keep(ev *spoorv1.Event) {
@@ -110,6 +112,13 @@ func (s *told) keep(ev *spoorv1.Event) {
 	defer s.mu.Unlock()
 	if p := ev.GetProcess(); p != nil {
 		s.tgids[p.GetExecId()] = int(p.GetTgid())
+	}
+	if l := ev.GetListen(); l.GetTransport() == spoorv1.Transport_TRANSPORT_UNIX {
+		if l.GetClosed() {
+			s.listening[l.GetLocal().GetAddress()]--
+		} else {
+			s.listening[l.GetLocal().GetAddress()]++
+		}
 	}
 	if ev.GetShare().GetKind() == spoorv1.Share_KIND_SOCKET {
 		s.all = append(s.all, ev)
@@ -142,7 +151,30 @@ func (s *told) file(path string) *spoorv1.File {
 	return nil
 }
 
-func TestConnectionsBetweenInstancesAreTold(t *testing.T) {
+// await looks until every address has that many listeners.
+func (s *told) await(t *testing.T, listeners int, addresses ...string) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		s.mu.Lock()
+		counts, right := fmt.Sprint(s.listening), true
+		for _, a := range addresses {
+			right = right && s.listening[a] == listeners
+		}
+		s.mu.Unlock()
+		if right {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("want %d listeners at each of %q; told of %s", listeners, addresses, counts)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// watched starts an agent that looks often, and returns a lab of processes and what is told of them.
+func watched(t *testing.T) (*lab, *told) {
+	t.Helper()
 	root, err := kernel.CgroupMount()
 	if err != nil || root == "" {
 		t.Fatalf("no cgroup v2 hierarchy is mounted: %v", err)
@@ -151,7 +183,7 @@ func TestConnectionsBetweenInstancesAreTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := told{tgids: map[string]int{}}
+	s := &told{tgids: map[string]int{}, listening: map[string]int{}}
 	w, err := watch.Start(t.Context(), agent.Options{Interval: 100 * time.Millisecond, UnixInterval: 200 * time.Millisecond}, s.keep)
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +193,27 @@ func TestConnectionsBetweenInstancesAreTold(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	l := &lab{T: t, root: root, dir: dir, abstract: fmt.Sprintf("@spoor-joints-%d", os.Getpid()), names: map[int]string{}}
+	return &lab{T: t, root: root, dir: dir, abstract: fmt.Sprintf("@spoor-joints-%d", os.Getpid()), names: map[int]string{}}, s
+}
+
+func TestListenersAreTold(t *testing.T) {
+	l, s := watched(t)
+	addresses := []string{l.dir + "/stream", l.abstract}
+	t.Run("begin", func(t *testing.T) {
+		inner := *l
+		inner.T = t
+		service := inner.cgroup()
+		inner.start("server", "server", service, os.Stdin, 0)
+		s.await(t, 1, addresses...)
+		inner.start("neighbour", "streamer", service, nil, 0) // connects, and listens nowhere
+		s.await(t, 1, addresses...)
+	})
+	s.await(t, 0, addresses...)
+}
+
+func TestConnectionsBetweenInstancesAreTold(t *testing.T) {
+	l, s := watched(t)
+	dir := l.dir
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)

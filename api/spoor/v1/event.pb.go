@@ -1211,7 +1211,8 @@ func (x *FileChange) GetMerged() uint32 {
 // Endpoint is one end of a flow.
 type Endpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// IPv4 or IPv6 in text form (RFC 5952); an IPv4-mapped address is written as IPv4.
+	// IPv4 or IPv6 in text form (RFC 5952); an IPv4-mapped address is written as IPv4. Of a Unix socket the path, as its process
+	// sees it, or an abstract name that begins with "@".
 	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
 	Port    uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
 	// DNS name that was asked for to get the address, where known.

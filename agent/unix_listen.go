@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"strings"
+	"time"
+
+	"github.com/spoor/spoor/agent/process"
+	"github.com/spoor/spoor/agent/sensor"
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+// maxUnixListeners is how many listening Unix sockets are followed to their end. What comes beyond is counted.
+const maxUnixListeners = 8192
+
+// maxUnixAddress is the longest address, in bytes, that is told.
+const maxUnixAddress = 1 << 10
+
+// unixListener is a listening socket in the hands of one instance. The kernel's address of a socket tells it apart as long as
+// it lives, and its name from the next one there.
+type unixListener struct {
+	socket   uint64
+	name     string
+	instance string
+}
+
+// listener is what was told of one.
+type listener struct {
+	process *process.Process
+	listen  *spoorv1.Listen
+	// seen in the walk that is going on.
+	seen bool
+}
+
+// listening knows the listening Unix sockets, of which the kernel tells neither beginning nor end.
+type listening struct {
+	all     map[unixListener]*listener
+	sockets []foundListener
+	// Sockets beyond maxUnixListeners.
+	full uint64
+}
+
+type foundListener struct {
+	sensor.UnixSocket
+	process *process.Process
+}
+
+// add takes a socket that a walk found. One that has no name was bound to nothing, and nobody can call it.
+func (l *listening) add(s *sensor.UnixSocket, p *process.Process) {
+	if s.Name != "" {
+		l.sockets = append(l.sockets, foundListener{*s, p})
+	}
+}
+
+// tellListening ends a walk: it tells of the listeners that are new, and of those that are gone.
+func (a *Agent) tellListening(now time.Time) {
+	l := &a.joints.listening
+	for i := range l.sockets {
+		s := &l.sockets[i]
+		if s.process.Instance.Pending() { // the next look finds it named
+			continue
+		}
+		k := unixListener{s.Socket, s.Name, s.process.Instance.Proto().GetId()}
+		if known := l.all[k]; known != nil {
+			known.seen = true
+			continue
+		}
+		if len(l.all) == maxUnixListeners {
+			l.full++
+			continue
+		}
+		if l.all == nil {
+			l.all = map[unixListener]*listener{}
+		}
+		one := &listener{process: s.process, seen: true, listen: &spoorv1.Listen{
+			Transport: spoorv1.Transport_TRANSPORT_UNIX, NetNs: s.NetNS,
+			Local: &spoorv1.Endpoint{Address: a.unixAddress(&s.UnixSocket)},
+		}}
+		l.all[k] = one
+		a.add(now, one.process.Proto, one.process.Instance, &spoorv1.Record{Fact: &spoorv1.Record_Listen{Listen: one.listen}})
+	}
+	for k, one := range l.all {
+		if one.seen {
+			one.seen = false
+			continue
+		}
+		delete(l.all, k)
+		a.add(now, one.process.Proto, one.process.Instance, &spoorv1.Record{Fact: &spoorv1.Record_Listen{Listen: &spoorv1.Listen{
+			Transport: one.listen.GetTransport(), NetNs: one.listen.GetNetNs(), Local: one.listen.GetLocal(), Closed: true,
+		}}})
+	}
+	clear(l.sockets)
+	l.sockets = l.sockets[:0]
+}
+
+// unixAddress is the path of a socket as its process sees it, or an abstract name that begins with "@".
+func (a *Agent) unixAddress(s *sensor.UnixSocket) string {
+	name := s.Name
+	if s.Inode.Number != 0 {
+		if path := a.socketFile(s).GetPath(); len(path) <= maxUnixAddress { // or as it was bound, which is at most 108 bytes
+			name = path
+		}
+	}
+	return strings.ToValidUTF8(name, "\uFFFD")
+}
