@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/spoor/spoor/agent/process"
 	"github.com/spoor/spoor/agent/sensor"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -40,7 +42,7 @@ type joints struct {
 // openUnix does without the sensor where the kernel has no place for it, and says so.
 func (a *Agent) openUnix() error {
 	c := &spoorv1.Coverage{Sensor: "unix", Tier: "base", Reason: "sees Unix sockets that listen, and those that join two instances while both have them open, every " +
-		a.o.UnixInterval.String() + "; not shorter connections, nor datagrams that are sent without connecting"}
+		a.o.UnixInterval.String() + "; that raw, packet and SCTP sockets are open; not shorter connections, nor datagrams that are sent without connecting"}
 	a.coverage = append(a.coverage, c)
 	if a.without(c) {
 		return nil
@@ -68,7 +70,7 @@ func (a *Agent) tellJoints(now time.Time) error {
 		}
 		p := a.table.Get(s.Who, s.CgroupID)
 		a.table.Moved(p, s.CgroupID)
-		if s.Listening {
+		if s.Listening || s.Family != unix.AF_UNIX {
 			a.joints.listening.add(s, p)
 			return
 		}

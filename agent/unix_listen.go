@@ -6,12 +6,14 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/spoor/spoor/agent/process"
 	"github.com/spoor/spoor/agent/sensor"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
-// maxUnixListeners is how many listening Unix sockets are followed to their end. What comes beyond is counted.
+// maxUnixListeners is how many listening sockets that a walk finds are followed to their end. What comes beyond is counted.
 const maxUnixListeners = 8192
 
 // maxUnixAddress is the longest address, in bytes, that is told.
@@ -33,7 +35,7 @@ type listener struct {
 	seen bool
 }
 
-// listening knows the listening Unix sockets, of which the kernel tells neither beginning nor end.
+// listening knows the sockets that listen, or take whatever comes, of which the kernel tells neither beginning nor end.
 type listening struct {
 	all     map[unixListener]*listener
 	sockets []foundListener
@@ -46,9 +48,9 @@ type foundListener struct {
 	process *process.Process
 }
 
-// add takes a socket that a walk found. One that has no name was bound to nothing, and nobody can call it.
+// add takes a socket that a walk found. A Unix socket that has no name was bound to nothing, and nobody can call it.
 func (l *listening) add(s *sensor.UnixSocket, p *process.Process) {
-	if s.Name != "" {
+	if s.Name != "" || s.Family != unix.AF_UNIX {
 		l.sockets = append(l.sockets, foundListener{*s, p})
 	}
 }
@@ -73,10 +75,7 @@ func (a *Agent) tellListening(now time.Time) {
 		if l.all == nil {
 			l.all = map[unixListener]*listener{}
 		}
-		one := &listener{process: s.process, seen: true, listen: &spoorv1.Listen{
-			Transport: spoorv1.Transport_TRANSPORT_UNIX, NetNs: s.NetNS,
-			Local: &spoorv1.Endpoint{Address: a.unixAddress(&s.UnixSocket)},
-		}}
+		one := &listener{process: s.process, seen: true, listen: a.listenOf(&s.UnixSocket)}
 		l.all[k] = one
 		a.add(now, one.process.Proto, one.process.Instance, &spoorv1.Record{Fact: &spoorv1.Record_Listen{Listen: one.listen}})
 	}
@@ -87,11 +86,28 @@ func (a *Agent) tellListening(now time.Time) {
 		}
 		delete(l.all, k)
 		a.add(now, one.process.Proto, one.process.Instance, &spoorv1.Record{Fact: &spoorv1.Record_Listen{Listen: &spoorv1.Listen{
-			Transport: one.listen.GetTransport(), NetNs: one.listen.GetNetNs(), Local: one.listen.GetLocal(), Closed: true,
+			Transport: one.listen.GetTransport(), NetNs: one.listen.GetNetNs(), Local: one.listen.GetLocal(),
+			IpProtocol: one.listen.GetIpProtocol(), Closed: true,
 		}}})
 	}
 	clear(l.sockets)
 	l.sockets = l.sockets[:0]
+}
+
+// listenOf tells where a socket takes what anybody sends.
+func (a *Agent) listenOf(s *sensor.UnixSocket) *spoorv1.Listen {
+	l := &spoorv1.Listen{NetNs: s.NetNS, Local: &spoorv1.Endpoint{}}
+	switch {
+	case s.Family == unix.AF_UNIX:
+		l.Transport, l.Local.Address = spoorv1.Transport_TRANSPORT_UNIX, a.unixAddress(s)
+	case s.Family == unix.AF_PACKET:
+		l.Transport = spoorv1.Transport_TRANSPORT_PACKET
+	case s.Protocol == unix.IPPROTO_SCTP && s.Type != unix.SOCK_RAW:
+		l.Transport, l.Local.Address, l.Local.Port = spoorv1.Transport_TRANSPORT_SCTP, s.Local.String(), uint32(s.Port)
+	default:
+		l.Transport, l.Local.Address, l.IpProtocol = spoorv1.Transport_TRANSPORT_RAW, s.Local.String(), uint32(s.Protocol)
+	}
+	return l
 }
 
 // unixAddress is the path of a socket as its process sees it, or an abstract name that begins with "@".

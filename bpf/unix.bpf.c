@@ -2,10 +2,10 @@
 
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Unix sockets: who holds the two ends of each connection.
+ * Unix sockets: who holds the two ends of each connection. And raw, packet and SCTP sockets: that they are open.
  *
  *   iter/task_file   every descriptor of every process that is a Unix socket with a peer, one that listens, or one that
- *                    takes datagrams
+ *                    takes datagrams; or a raw or packet socket, or one that listens for SCTP
  *
  * The kernel keeps this state; it is read now and then and costs nothing in between. Descriptors and not sockets are walked,
  * since sockets know who connected and who listened, and not who has them now; and since they are listed by network
@@ -17,13 +17,19 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define AF_PACKET 17
 #define SOCK_DGRAM 2
+#define SOCK_RAW 3
+#define IPPROTO_SCTP 132
 #define TCP_LISTEN 10 /* of Unix sockets, too */
 
 /* The same types as in kernel.h, with the fields that only this sensor reads. */
 struct sock___unix {
 	struct sock_common __sk_common;
 	__u16 sk_type;
+	__u16 sk_protocol;
 } KERNEL_TYPE;
 
 struct unix_address {
@@ -59,9 +65,14 @@ struct unix_record {
 	__u16 path_bytes; /* and these: components within the file system, leaf first */
 	__u8 type; /* SOCK_* */
 	__u8 flags;
-	__u8 reserved[2];
+	__u8 family; /* AF_*; what follows is of those of AF_INET and AF_INET6 */
+	__u8 reserved;
+	__u8 local[16]; /* IPv6, or IPv4-mapped */
+	__u16 protocol; /* IPPROTO_* */
+	__u16 port; /* 0 of a raw one */
+	__u32 reserved2;
 };
-ASSERT_SIZE(struct unix_record, 72);
+ASSERT_SIZE(struct unix_record, 96);
 
 /* A type that only lives on the stack is left out of the BTF that bpf2go reads. */
 const struct unix_record *unused_unix_record __attribute__((unused));
@@ -104,6 +115,42 @@ static __always_inline void file_of(struct unix_sock *u, struct unix_record *r, 
 		r->flags |= UNIX_CUT;
 }
 
+/* Whose record it is. */
+static __always_inline void hold(struct unix_record *r, struct task_struct *task, struct sock *sk)
+{
+	who_is(task, &r->who);
+	r->cgroup_id = cgroup_of(task);
+	r->mnt_ns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+	r->net_ns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	r->socket = (__u64)sk;
+}
+
+/* Fills what is told of a socket that is no Unix socket; false: nothing is. */
+static __always_inline bool of_another_family(struct unix_record *r, struct sock *sk)
+{
+	struct sock___unix *typed = (void *)sk;
+	__be32 v4;
+
+	r->type = BPF_CORE_READ(typed, sk_type);
+	r->protocol = BPF_CORE_READ(typed, sk_protocol);
+	if (r->family == AF_PACKET)
+		return true;
+	if (r->family != AF_INET && r->family != AF_INET6)
+		return false;
+	if (r->protocol == IPPROTO_SCTP && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+		r->port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	else if (r->type != SOCK_RAW)
+		return false;
+	if (r->family == AF_INET6) {
+		BPF_CORE_READ_INTO((struct in6_addr *)r->local, sk, __sk_common.skc_v6_rcv_saddr);
+	} else {
+		v4 = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+		r->local[10] = r->local[11] = 0xff;
+		__builtin_memcpy(r->local + 12, &v4, sizeof(v4));
+	}
+	return true;
+}
+
 SEC("iter/task_file")
 int unix_held(struct bpf_iter__task_file *ctx)
 {
@@ -121,11 +168,18 @@ int unix_held(struct bpf_iter__task_file *ctx)
 		return 0;
 	socket = file->private_data;
 	sk = BPF_CORE_READ(socket, sk);
-	if (!sk || BPF_CORE_READ(sk, __sk_common.skc_family) != AF_UNIX)
+	if (!sk)
 		return 0;
+	r.family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (r.family != AF_UNIX) {
+		if (of_another_family(&r, sk)) {
+			hold(&r, task, sk);
+			bpf_seq_write(ctx->meta->seq, &r, sizeof(r));
+		}
+		return 0;
+	}
 	u = (void *)sk;
 	r.type = BPF_CORE_READ((struct sock___unix *)sk, sk_type);
-	r.socket = (__u64)sk;
 	r.peer = (__u64)BPF_CORE_READ(u, peer);
 	named = name_of(u, name);
 	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
@@ -140,10 +194,7 @@ int unix_held(struct bpf_iter__task_file *ctx)
 	used = t->used;
 	if (used > TEXT_BYTES) /* cannot be: one path; says so to the verifier */
 		return 0;
-	who_is(task, &r.who);
-	r.cgroup_id = cgroup_of(task);
-	r.mnt_ns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
-	r.net_ns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	hold(&r, task, sk);
 	r.name_bytes = named;
 	r.path_bytes = used;
 	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));

@@ -35,7 +35,12 @@ type UnixUnixRecord struct {
 	PathBytes  uint16
 	Type       uint8
 	Flags      uint8
-	Reserved   [2]uint8
+	Family     uint8
+	Reserved   uint8
+	Local      [16]uint8
+	Protocol   uint16
+	Port       uint16
+	Reserved2  uint32
 }
 
 type UnixWho struct {

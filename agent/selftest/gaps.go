@@ -81,8 +81,8 @@ func gaps() []gap {
 			why: "in the upper layer of the overlay the path is longer than a path can be: neither can the file be asked for its size, nor can the act " +
 				"tell which inode it has there",
 		},
-		{acts: []string{"raw4-*"}, why: "raw sockets are not looked at"},
-		{acts: []string{"sctp4"}, why: "of SCTP nothing is told"},
+		{acts: []string{"raw4-*"}, why: "of raw sockets only that they are open is told, at the next look"},
+		{acts: []string{"sctp4"}, why: "of SCTP only listeners are told, not associations"},
 		{
 			acts: []string{"bind-write"}, sometimes: true,
 			why: "a mount namespace that ends with its only process before it was looked at shows files under the host's path",

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 
 	"github.com/spoor/spoor/bpf"
@@ -26,6 +27,11 @@ type UnixSocket struct {
 	// SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET.
 	Type      uint8
 	Listening bool
+	// A packet, raw or SCTP socket, where Family is not AF_UNIX: where it is bound, and (SCTP) the port that it listens on. Nothing below.
+	Family   uint8
+	Protocol uint16
+	Local    netip.Addr
+	Port     uint16
 	// The name that it was bound to: a path as the process gave it, which may be relative, or an abstract name that begins
 	// with "@" here. An accepted socket has its listener's; a client has none, most often.
 	Name string
@@ -103,7 +109,8 @@ func decodeUnixSocket(b []byte) (s UnixSocket, name, path int, err error) {
 		Who:      Who{StartBoottime: r.Who.StartBoottime, Tgid: r.Who.Tgid, ExecCount: r.Who.ExecCount},
 		CgroupID: r.CgroupId, MntNS: r.MntNs, NetNS: r.NetNs, Socket: r.Socket, Peer: r.Peer, Type: r.Type, PathCut: r.Flags&unixCut != 0,
 		Listening: r.Flags&unixListens != 0,
-		Inode:     Inode{Number: r.Inode, Dev: r.Dev, Generation: r.Generation},
+		Family:    r.Family, Protocol: r.Protocol, Local: netip.AddrFrom16(r.Local).Unmap(), Port: r.Port,
+		Inode: Inode{Number: r.Inode, Dev: r.Dev, Generation: r.Generation},
 	}, int(r.NameBytes), int(r.PathBytes), nil
 }
 

@@ -5,9 +5,11 @@ package sensor
 import (
 	"bytes"
 	"encoding/binary"
+	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/spoor/spoor/bpf"
 )
@@ -25,14 +27,16 @@ func TestDecodeUnixSocket(t *testing.T) {
 	got, name, path, err := decodeUnixSocket(unixRecord(t, bpf.UnixUnixRecord{
 		Who: bpf.UnixWho{StartBoottime: 5, Tgid: 42, ExecCount: 3}, CgroupId: 9, MntNs: 11, NetNs: 13, Socket: 100, Peer: 200, Type: 1,
 		Inode: 12, Dev: 3, Generation: 4, Flags: unixCut | unixListens, NameBytes: 6, PathBytes: 7,
+		Family: 2, Protocol: 132, Port: 99, Local: [16]uint8{10: 255, 11: 255, 12: 10, 15: 1},
 	}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := UnixSocket{
 		Who: Who{5, 42, 3}, CgroupID: 9, MntNS: 11, NetNS: 13, Socket: 100, Peer: 200, Type: 1, Inode: Inode{12, 3, 4}, PathCut: true, Listening: true,
+		Family: 2, Protocol: 132, Port: 99, Local: netip.MustParseAddr("10.0.0.1"),
 	}
-	if d := cmp.Diff(want, got); d != "" || name != 6 || path != 7 {
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); d != "" || name != 6 || path != 7 {
 		t.Errorf("decodeUnixSocket: name of %d, path of %d bytes (-want +got):\n%s", name, path, d)
 	}
 	if s, _, _, err := decodeUnixSocket([]byte("short")); err == nil {

@@ -113,11 +113,15 @@ func (s *told) keep(ev *spoorv1.Event) {
 	if p := ev.GetProcess(); p != nil {
 		s.tgids[p.GetExecId()] = int(p.GetTgid())
 	}
-	if l := ev.GetListen(); l.GetTransport() == spoorv1.Transport_TRANSPORT_UNIX {
+	if l := ev.GetListen(); l != nil {
+		at := l.GetLocal().GetAddress()
+		if l.GetTransport() == spoorv1.Transport_TRANSPORT_RAW {
+			at = fmt.Sprintf("protocol %d at %s", l.GetIpProtocol(), at)
+		}
 		if l.GetClosed() {
-			s.listening[l.GetLocal().GetAddress()]--
+			s.listening[at]--
 		} else {
-			s.listening[l.GetLocal().GetAddress()]++
+			s.listening[at]++
 		}
 	}
 	if ev.GetShare().GetKind() == spoorv1.Share_KIND_SOCKET {
@@ -198,7 +202,7 @@ func watched(t *testing.T) (*lab, *told) {
 
 func TestListenersAreTold(t *testing.T) {
 	l, s := watched(t)
-	addresses := []string{l.dir + "/stream", l.abstract}
+	addresses := []string{l.dir + "/stream", l.abstract, fmt.Sprintf("protocol %d at 0.0.0.0", experimental)}
 	t.Run("begin", func(t *testing.T) {
 		inner := *l
 		inner.T = t

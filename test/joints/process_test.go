@@ -8,10 +8,15 @@ import (
 	"io"
 	"net"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // envRole makes TestMain a server or a client, in the directory and with the abstract name that are its arguments.
 const envRole = "SPOOR_TEST_JOINTS"
+
+// experimental is an IP protocol that nobody uses (RFC 3692).
+const experimental = 253
 
 // inherited is the descriptor of a socket pair's end.
 const inherited = 3
@@ -59,7 +64,11 @@ func serve(dir, abstract string) error {
 			}
 		}()
 	}
-	return wait(stream, packets, datagrams, os.NewFile(inherited, "pair"))
+	raw, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, experimental)
+	if err != nil {
+		return fmt.Errorf("raw socket: %w", err)
+	}
+	return wait(stream, packets, datagrams, os.NewFile(uintptr(raw), "raw"), os.NewFile(inherited, "pair"))
 }
 
 func connectAll(dir, abstract string) error {
@@ -75,7 +84,11 @@ func connectAll(dir, abstract string) error {
 	if err != nil {
 		return err
 	}
-	return wait(stream, packets, datagrams, os.NewFile(inherited, "pair"))
+	raw, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, experimental)
+	if err != nil {
+		return fmt.Errorf("raw socket: %w", err)
+	}
+	return wait(stream, packets, datagrams, os.NewFile(uintptr(raw), "raw"), os.NewFile(inherited, "pair"))
 }
 
 func connectStream(dir, _ string) error {

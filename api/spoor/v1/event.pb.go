@@ -102,6 +102,10 @@ const (
 	Transport_TRANSPORT_UDP         Transport = 2
 	Transport_TRANSPORT_SCTP        Transport = 3
 	Transport_TRANSPORT_UNIX        Transport = 4
+	// A raw socket (raw(7)): it gets a copy of whatever comes for its IP protocol, and may send anything.
+	Transport_TRANSPORT_RAW Transport = 5
+	// A packet socket (packet(7)), likewise of a link.
+	Transport_TRANSPORT_PACKET Transport = 6
 )
 
 // Enum value maps for Transport.
@@ -112,6 +116,8 @@ var (
 		2: "TRANSPORT_UDP",
 		3: "TRANSPORT_SCTP",
 		4: "TRANSPORT_UNIX",
+		5: "TRANSPORT_RAW",
+		6: "TRANSPORT_PACKET",
 	}
 	Transport_value = map[string]int32{
 		"TRANSPORT_UNSPECIFIED": 0,
@@ -119,6 +125,8 @@ var (
 		"TRANSPORT_UDP":         2,
 		"TRANSPORT_SCTP":        3,
 		"TRANSPORT_UNIX":        4,
+		"TRANSPORT_RAW":         5,
+		"TRANSPORT_PACKET":      6,
 	}
 )
 
@@ -1447,11 +1455,13 @@ func (x *Flow) GetClientPorts() []uint32 {
 
 // Listen: a process accepts connections on a port, or no longer does.
 type Listen struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Transport     Transport              `protobuf:"varint,1,opt,name=transport,proto3,enum=spoor.v1.Transport" json:"transport,omitempty"`
-	Local         *Endpoint              `protobuf:"bytes,2,opt,name=local,proto3" json:"local,omitempty"`
-	NetNs         uint32                 `protobuf:"varint,3,opt,name=net_ns,json=netNs,proto3" json:"net_ns,omitempty"`
-	Closed        bool                   `protobuf:"varint,4,opt,name=closed,proto3" json:"closed,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Transport Transport              `protobuf:"varint,1,opt,name=transport,proto3,enum=spoor.v1.Transport" json:"transport,omitempty"`
+	Local     *Endpoint              `protobuf:"bytes,2,opt,name=local,proto3" json:"local,omitempty"`
+	NetNs     uint32                 `protobuf:"varint,3,opt,name=net_ns,json=netNs,proto3" json:"net_ns,omitempty"`
+	Closed    bool                   `protobuf:"varint,4,opt,name=closed,proto3" json:"closed,omitempty"`
+	// Of a raw socket: the IP protocol (IANA protocol numbers); 255 for any.
+	IpProtocol    uint32 `protobuf:"varint,5,opt,name=ip_protocol,json=ipProtocol,proto3" json:"ip_protocol,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1512,6 +1522,13 @@ func (x *Listen) GetClosed() bool {
 		return x.Closed
 	}
 	return false
+}
+
+func (x *Listen) GetIpProtocol() uint32 {
+	if x != nil {
+		return x.IpProtocol
+	}
+	return 0
 }
 
 // Dns sums up the answers that one process got to its questions for one name in an interval. They are what a server said: who
@@ -2288,12 +2305,14 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"bytes_sent\x18\f \x01(\x04R\tbytesSent\x12%\n" +
 	"\x0ebytes_received\x18\r \x01(\x04R\rbytesReceived\x12!\n" +
-	"\fclient_ports\x18\x0e \x03(\rR\vclientPorts\"\x94\x01\n" +
+	"\fclient_ports\x18\x0e \x03(\rR\vclientPorts\"\xb5\x01\n" +
 	"\x06Listen\x121\n" +
 	"\ttransport\x18\x01 \x01(\x0e2\x13.spoor.v1.TransportR\ttransport\x12(\n" +
 	"\x05local\x18\x02 \x01(\v2\x12.spoor.v1.EndpointR\x05local\x12\x15\n" +
 	"\x06net_ns\x18\x03 \x01(\rR\x05netNs\x12\x16\n" +
-	"\x06closed\x18\x04 \x01(\bR\x06closed\"\xe8\x02\n" +
+	"\x06closed\x18\x04 \x01(\bR\x06closed\x12\x1f\n" +
+	"\vip_protocol\x18\x05 \x01(\rR\n" +
+	"ipProtocol\"\xe8\x02\n" +
 	"\x03Dns\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\tR\taddresses\x12\x1f\n" +
@@ -2364,13 +2383,15 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"\x17STORAGE_CLASS_HOST_PATH\x10\x04\x12\x17\n" +
 	"\x13STORAGE_CLASS_TMPFS\x10\x05\x12\x18\n" +
 	"\x14STORAGE_CLASS_CONFIG\x10\x06\x12\x16\n" +
-	"\x12STORAGE_CLASS_HOST\x10\a*t\n" +
+	"\x12STORAGE_CLASS_HOST\x10\a*\x9d\x01\n" +
 	"\tTransport\x12\x19\n" +
 	"\x15TRANSPORT_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rTRANSPORT_TCP\x10\x01\x12\x11\n" +
 	"\rTRANSPORT_UDP\x10\x02\x12\x12\n" +
 	"\x0eTRANSPORT_SCTP\x10\x03\x12\x12\n" +
-	"\x0eTRANSPORT_UNIX\x10\x04*U\n" +
+	"\x0eTRANSPORT_UNIX\x10\x04\x12\x11\n" +
+	"\rTRANSPORT_RAW\x10\x05\x12\x14\n" +
+	"\x10TRANSPORT_PACKET\x10\x06*U\n" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12DIRECTION_OUTBOUND\x10\x01\x12\x15\n" +

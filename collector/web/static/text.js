@@ -147,6 +147,15 @@ function hostPort(end = {}) {
   return address.includes(":") ? `[${address}]:${end.port}` : `${address}:${end.port}`;
 }
 
+function listenSentence(l) {
+  const transport = word(l.transport, "TRANSPORT_");
+  if (transport === "packet" || transport === "raw") {
+    const open = l.closed ? `closed a ${transport} socket` : `has a ${transport} socket open`;
+    return transport === "raw" ? `${open} for IP protocol ${l.ipProtocol ?? 0} at ${hostPort(l.local)}` : open;
+  }
+  return `${l.closed ? "stopped listening" : "listens"} on ${transport} ${hostPort(l.local)}`;
+}
+
 function peer(end, node) {
   const at = hostPort(end);
   if (end?.workload?.name) return `${workloadName(end.workload, node)} at ${at}`;
@@ -218,7 +227,7 @@ export function sentence(event) {
     return say(path(e.fileChange.file), printable(e.fileChange.targetPath));
   }
   if (e.flow) return flowSentence(e.node, e.flow);
-  if (e.listen) return `${e.listen.closed ? "stopped listening" : "listens"} on ${word(e.listen.transport, "TRANSPORT_")} ${hostPort(e.listen.local)}`;
+  if (e.listen) return listenSentence(e.listen);
   if (e.dns) return e.dns.addresses?.length ? `resolved ${printable(e.dns.name)} to ${printable(e.dns.addresses.join(", "))}` : `asked for ${printable(e.dns.name)}, which has no address`;
   if (e.share) {
     const what = { KIND_FILE: "a file", KIND_MEMORY: "memory", KIND_SOCKET: "a socket" }[e.share.kind] ?? "something";

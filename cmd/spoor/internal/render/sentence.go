@@ -30,11 +30,7 @@ func Sentence(ev *spoorv1.Event) string {
 	case *spoorv1.Event_Flow:
 		return flowSentence(ev.GetNode(), fact.Flow)
 	case *spoorv1.Event_Listen:
-		verb := "listens on "
-		if fact.Listen.GetClosed() {
-			verb = "stopped listening on "
-		}
-		return verb + transport(fact.Listen.GetTransport()) + " " + hostPort(fact.Listen.GetLocal())
+		return listenSentence(fact.Listen)
 	case *spoorv1.Event_Dns:
 		return dnsSentence(fact.Dns)
 	case *spoorv1.Event_Share:
@@ -50,6 +46,26 @@ func Sentence(ev *spoorv1.Event) string {
 		return s
 	}
 	return Printable(ev.GetKind())
+}
+
+func listenSentence(l *spoorv1.Listen) string {
+	switch t := l.GetTransport(); t {
+	case spoorv1.Transport_TRANSPORT_RAW, spoorv1.Transport_TRANSPORT_PACKET:
+		s := "has a " + transport(t) + " socket open"
+		if l.GetClosed() {
+			s = "closed a " + transport(t) + " socket"
+		}
+		if t == spoorv1.Transport_TRANSPORT_RAW {
+			s += fmt.Sprintf(" for IP protocol %d at %s", l.GetIpProtocol(), hostPort(l.GetLocal()))
+		}
+		return s
+	default:
+		verb := "listens on "
+		if l.GetClosed() {
+			verb = "stopped listening on "
+		}
+		return verb + transport(t) + " " + hostPort(l.GetLocal())
+	}
 }
 
 func lossSentence(l *spoorv1.Loss) string {
