@@ -498,6 +498,7 @@ func (a *Agent) Start(p *process.Process, cause spoorv1.ProcessStart_Cause, when
 
 // Exit implements process.Sink. status is as wait(2) has it.
 func (a *Agent) Exit(p *process.Process, status uint32, when uint64) {
+	a.readback.leave(p)
 	a.add(a.clock.Time(when), p.Proto, p.Instance, &spoorv1.Record{
 		Fact: &spoorv1.Record_ProcessExit{ProcessExit: &spoorv1.ProcessExit{ExitCode: status >> 8 & 0xff, Signal: status & 0x7f}},
 	})

@@ -49,6 +49,13 @@ type writtenFile struct {
 	fsType string
 }
 
+// foundFile is a reading, and the file as it was known before the writes of the same turn: who reads what another instance left, as
+// state is, often writes, replaces or removes it at once.
+type foundFile struct {
+	sensor.Reading
+	file *writtenFile
+}
+
 // readKey is a file in the hands of an instance that did not write it.
 type readKey struct {
 	inode    sensor.Inode
@@ -62,7 +69,10 @@ type readback struct {
 	files  *lru.LRU[sensor.Inode, *writtenFile]
 	told   reminder[readKey]
 	seen   *lru.LRU[*workload.Instance, struct{}]
-	read   []sensor.Reading // in this turn, and those that wait
+	// Processes that wrote files, and whether one ended since files were last looked at: what comes after it may read them.
+	writers *lru.LRU[string, struct{}]
+	ended   bool
+	read    []foundFile // in this turn, and those that wait
 	// Files that were given up for want of room, and readings by a process that is in no table.
 	evicted, unknown uint64
 	err              error
@@ -84,6 +94,9 @@ func newReadback(s reader) (*readback, error) {
 	}
 	if r.seen, err = lru.NewLRU[*workload.Instance, struct{}](rememberedInstances, nil); err != nil {
 		return nil, fmt.Errorf("remember instances: %w", err)
+	}
+	if r.writers, err = lru.NewLRU[string, struct{}](rememberedInstances, nil); err != nil {
+		return nil, fmt.Errorf("remember who writes: %w", err)
 	}
 	return r, nil
 }
@@ -137,6 +150,13 @@ func (r *readback) enter(p *process.Process) {
 	r.sensor.Revive()
 }
 
+// leave notes a process that ended.
+func (r *readback) leave(p *process.Process) {
+	if r != nil && r.writers.Remove(p.Proto.GetExecId()) {
+		r.ended = true
+	}
+}
+
 // forget ends what is known of a file that is gone.
 func (r *readback) forget(i sensor.Inode) {
 	if r != nil {
@@ -152,7 +172,14 @@ func (r *readback) fetch() error {
 	if r.err != nil {
 		return r.err
 	}
-	return r.sensor.Read(func(reading *sensor.Reading) { r.read = append(r.read, *reading) })
+	if r.ended {
+		r.ended = false
+		r.sensor.Revive()
+	}
+	return r.sensor.Read(func(reading *sensor.Reading) {
+		file, _ := r.files.Peek(reading.Inode)
+		r.read = append(r.read, foundFile{*reading, file})
+	})
 }
 
 // programs are below these on a host: whoever installs them writes what everybody reads.
@@ -207,6 +234,7 @@ func (a *Agent) noteWrite(w *write, f *spoorv1.File, hostPath string) {
 	if r.files.Add(w.Inode, now) {
 		r.evicted++
 	}
+	r.writers.Add(now.execID, struct{}{})
 	if known && before.cgroup == now.cgroup {
 		return
 	}
@@ -235,15 +263,22 @@ func (a *Agent) tellReadings(now time.Time) {
 }
 
 // tellReading reports false when it is to be asked again, since the writer has no name yet.
-func (a *Agent) tellReading(now time.Time, reading *sensor.Reading) bool {
+func (a *Agent) tellReading(now time.Time, reading *foundFile) bool {
 	r := a.readback
-	file, ok := r.files.Get(reading.Inode)
-	if !ok {
-		return true
+	current, known := r.files.Get(reading.Inode)
+	file := reading.file
+	if file == nil { // first written in this turn
+		if file = current; !known {
+			return true
+		}
 	}
-	p := a.readerOf(reading)
+	p := a.readerOf(&reading.Reading)
 	if p == nil {
 		r.unknown++
+		return true
+	}
+	if known && current.instance == p.Instance && current.execID != p.Proto.GetExecId() {
+		// Another process of the instance wrote, perhaps before this one read: then it read what is new.
 		return true
 	}
 	if p.Instance == file.instance || p.Instance.Proto().GetWorkload().GetKind() == "Kernel" {
@@ -260,7 +295,7 @@ func (a *Agent) tellReading(now time.Time, reading *sensor.Reading) bool {
 	}
 	writer := file.instance.Proto()
 	a.add(a.clock.Time(reading.First), p.Proto, p.Instance, &spoorv1.Record{Fact: &spoorv1.Record_Share{Share: &spoorv1.Share{
-		Kind: spoorv1.Share_KIND_FILE, Access: spoorv1.Share_ACCESS_READ, File: a.fileAsRead(reading, file, p),
+		Kind: spoorv1.Share_KIND_FILE, Access: spoorv1.Share_ACCESS_READ, File: a.fileAsRead(&reading.Reading, file, p),
 		Other: writer.GetWorkload(), OtherInstance: writer.GetId(), OtherExecId: file.execID, Written: timestamppb.New(file.last),
 	}}})
 	return true
