@@ -116,7 +116,7 @@ func (b *Backtest) Result() *BacktestResult {
 	days := map[ruleDay]*BacktestDay{}
 	for i := range b.sides {
 		s := &b.sides[i]
-		s.take(s.judge.Tick(b.to.Add(s.judge.limits.Grace)))
+		s.take(s.judge.Tick(b.to.Add(max(s.judge.limits.Grace, s.judge.limits.Settle))))
 		r.Untold += s.untold
 		for key, n := range s.days {
 			if days[key] == nil {

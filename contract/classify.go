@@ -4,6 +4,7 @@ package contract
 
 import (
 	"fmt"
+	"path"
 	"strings"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -31,6 +32,16 @@ const minOverwrites = 4
 
 // The page size of nearly all embedded databases, or a divisor of it.
 const databasePage = 4096
+
+// family is the pattern of the files that are one matter: those of one sort in one place, whatever their names say.
+func (k fileKind) family(name string) PathPattern {
+	pattern := Generalise(name)
+	dir := path.Dir(string(pattern))
+	if k.class == ClassUpload && dir != "/" && dir != "." {
+		return PathPattern(dir + "/*")
+	}
+	return pattern
+}
 
 // ruleOf is the rule that speaks of files of a class, where a stateless workload must not keep them.
 func ruleOf(c Class) string {
@@ -99,6 +110,13 @@ var endClues = []clue{
 	{".db", ClassDatabase, toServer},
 	{".sqlite", ClassDatabase, toServer},
 	{".mdb", ClassDatabase, toServer},
+	{".wal", ClassDatabase, toServer},
+	{"/binlog", ClassDatabase, toServer},
+	{"/ibtmp", ClassDatabase, toServer},
+	{"/undo", ClassDatabase, toServer},
+	{".MYD", ClassDatabase, toServer},
+	{".MAI", ClassDatabase, toServer},
+	{".MAD", ClassDatabase, toServer},
 	{".bolt", ClassDatabase, toServer},
 	{".sst", ClassDatabase, toServer},
 	{".ldb", ClassDatabase, toServer},
@@ -108,7 +126,12 @@ var endClues = []clue{
 
 // partClues tell by a directory, or by how the name begins.
 var partClues = []clue{
-	{"/pg_wal/", ClassDatabase, toServer},
+	{"/pg_", ClassDatabase, toServer},
+	{"/ib_logfile", ClassDatabase, toServer},
+	{"/aria_log", ClassDatabase, toServer},
+	{"/member/snap/", ClassDatabase, toServer},
+	{"/appendonlydir/", ClassDatabase, noRedisDisk},
+	{"/templates_c/", ClassCache, "Compile templates when the image is built, or put them into a scratch path."},
 	{"/MANIFEST-", ClassDatabase, toServer},
 	{"/ibdata", ClassDatabase, toServer},
 	{"/__pycache__/", ClassCache, noByteCode},

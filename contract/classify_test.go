@@ -102,7 +102,7 @@ func TestStateSessionAndLog(t *testing.T) {
 	if want := "Set session.save_handler to a shared store."; !strings.HasPrefix(s.last[0].Fix, want) {
 		t.Errorf("fix %q", s.last[0].Fix)
 	}
-	s.sees(write(inode("/srv/uploads/a.jpg", 8, layer)), "medium state.session /srv/uploads/a.jpg")
+	s.sees(write(inode("/srv/uploads/a.jpg", 8, layer)), "medium state.session /srv/uploads/*")
 	s.sees(write(inode("/var/log/app/access.log", 9, layer)), "low state.log /var/log/app/access.log")
 	if want := "Deployment shop/checkout writes a log to /var/log/app/access.log in the container's writable layer, outside its scratch and volumes"; s.last[0].Title != want {
 		t.Errorf("title %q", s.last[0].Title)
@@ -126,4 +126,15 @@ func FuzzClassify(f *testing.F) {
 			t.Fatalf("%q has a journal and is %s", name, k.class)
 		}
 	})
+}
+
+// All that a database server keeps is one finding.
+func TestDataDirectories(t *testing.T) {
+	s := newSceneWithLimits(t, DefaultLimits(), checkoutContract)
+	s.sees(create(inode("/somewhere/else", 1<<40, layer)))
+	for i, name := range []string{"/srv/pg/base/5/2619", "/srv/pg/global/1262", "/srv/pg/pg_wal/000000010000000000000001", "/srv/pg/postmaster.opts", "/srv/pgx"} {
+		s.sees(write(inode(name, uint64(i)+20, layer)))
+	}
+	s.tick(time.Minute, "high state.database /srv/pg/**", "medium state.local /srv/pgx")
+	s.sees(reading(inode("/srv/pg/base/5/2619", 20, layer), checkout, "i0"), "high state.survives /srv/pg/**")
 }

@@ -59,7 +59,7 @@ func (j *Judge) meet(w *workload, ev *spoorv1.Event, t time.Time) {
 // contended is one workload whose loss cuts the graph, and how.
 type contended struct {
 	key workloadKey
-	// How many others cannot do without it, of how many; and what they no longer reach, besides itself.
+	// How many others cannot do without it, of how many that are connected with it somehow; and what they no longer reach, besides itself.
 	dependents, of, lost int
 	evidence             []*spoorv1.Event
 }
@@ -120,19 +120,25 @@ func (s *survey) contended() []contended {
 		of(e.key.from)
 		of(e.key.to)
 	}
-	if len(keys) < minGraph {
-		return nil
-	}
 	g := newGraph(len(keys))
 	for key := range s.edges.entries {
 		g.add(number[key.from], number[key.to])
 	}
+	together := make([][]int, len(keys)) // directions ignored
+	for v := range together {
+		together[v] = slices.Concat(g.out[v], g.in[v])
+	}
 	var all []contended
 	for v, cut := range g.articulations() {
 		upstream := reach(g.in, v, -1)
-		c := contended{key: keys[v], dependents: members(upstream), of: len(keys) - 1}
+		c := contended{key: keys[v], dependents: members(upstream)}
+		if c.dependents < minCut {
+			continue
+		}
+		// Systems that have nothing to do with each other are judged each for itself.
+		c.of = members(reach(together, v, -1))
 		switch {
-		case c.dependents < minCut:
+		case c.of+1 < minGraph:
 			continue
 		case cut && len(g.out[v]) > 0:
 			c.dependents, c.lost = g.cutOff(v, upstream)

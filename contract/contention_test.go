@@ -76,7 +76,10 @@ func TestContention(t *testing.T) {
 		{"most depend on one", "a>b b>checkout c>checkout d>checkout e>d f>a", 8080, []string{
 			"Deployment shop/checkout is what 6 of 6 other workloads depend on, directly or through others",
 		}},
-		{"some depend on one", "a>checkout b>checkout c>checkout d>x e>x f>x g>x h>x", 8080, nil},
+		{"some depend on one", "a>checkout b>checkout c>checkout c>x d>x e>x f>x g>x h>x", 8080, nil},
+		{"most of its system, not of another", "a>checkout b>checkout c>checkout d>checkout e>checkout m>x n>x o>x p>y q>z r>s t>u v>w", 8080, []string{
+			"Deployment shop/checkout is what 5 of 5 other workloads depend on, directly or through others",
+		}},
 		{"it calls many and nobody calls it", "checkout>a checkout>b checkout>c checkout>d checkout>e checkout>f", 8080, nil},
 		{"a small system", "a>checkout b>checkout c>checkout checkout>x", 8080, nil},
 		{"everybody asks for names", "a>checkout b>checkout c>checkout d>checkout e>checkout f>checkout", 53, nil},

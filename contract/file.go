@@ -103,6 +103,7 @@ func (in *instance) name(f *file, name string) {
 		f.behaviour.journal = f.behaviour.journal || in.byPath[name+suffix] != nil
 	}
 	f.kind = classify(name, f.behaviour)
+	in.workload.noteDataDir(name)
 }
 
 // untrack takes a file out of every index.

@@ -29,6 +29,9 @@ type Limits struct {
 	// Processes that are known to run, so that an instance's end is noticed.
 	Processes int
 
+	// How long a file outside of scratch and volumes must be there before that is a verdict: what is made and removed is scratch,
+	// whoever makes it.
+	Settle time.Duration
 	// A verdict whose matter goes on is repeated at most this often.
 	Repeat time.Duration
 	// How long a flow waits for the identity of its peer.
@@ -42,7 +45,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		Workloads: 16384, Instances: 8192, Files: 65536, FilesPerInstance: 4096,
 		Matters: 16384, MattersPerRule: 64, Held: 8192, Names: 65536, Processes: 65536,
-		Repeat: 5 * time.Minute, Grace: 10 * time.Second, ClearAfter: 10 * time.Second,
+		Settle: 30 * time.Second, Repeat: 5 * time.Minute, Grace: 10 * time.Second, ClearAfter: 10 * time.Second,
 	}
 }
 

@@ -71,7 +71,9 @@ type scene struct {
 
 func newScene(t *testing.T, contracts ...string) *scene {
 	t.Helper()
-	return newSceneWithLimits(t, DefaultLimits(), contracts...)
+	limits := DefaultLimits()
+	limits.Settle = 0 // most tests are about what is found, not when
+	return newSceneWithLimits(t, limits, contracts...)
 }
 
 func newSceneWithLimits(t *testing.T, limits Limits, contracts ...string) *scene {

@@ -136,10 +136,15 @@ func (j *Judge) weigh(f *file, t time.Time, there bool) {
 	}
 	switch worst {
 	case outside:
-		if w.state() == Stateless && w.isLocal(f.storage) {
-			j.accuse(f, name, t, false)
-		} else {
+		due := f.first.Add(j.limits.Settle)
+		switch {
+		case w.state() != Stateless || !w.isLocal(f.storage) || isLeftover(name):
 			j.acquit(f, t, f.latest())
+		case t.Before(due) && f.matter == nil:
+			j.schedule.set(f, due)
+		default:
+			j.schedule.cancel(f)
+			j.accuse(f, name, t, false)
 		}
 	case inScratch:
 		age := p.maxAge(scratch, w.state())
@@ -158,7 +163,7 @@ func (j *Judge) weigh(f *file, t time.Time, there bool) {
 	}
 }
 
-// expire is called when a scratch file has become too old.
+// expire is called when a scratch file has become too old, or another one has been there for long enough to count.
 func (f *file) expire(j *Judge) {
 	j.weigh(f, f.at, false)
 }
@@ -168,6 +173,9 @@ func (j *Judge) accuse(f *file, name string, t time.Time, presumed bool) {
 	w := f.instance.workload
 	rule := RuleStateLocal
 	if f.scratch < 0 {
+		if dir, ok := w.dataDir(name); ok && f.kind.class == ClassData {
+			f.kind = ofServer(dir)
+		}
 		rule = ruleOf(f.kind.class)
 	}
 	if m := f.matter; m != nil && (f.presumed && !presumed || m.key.rule != rule) {
@@ -203,7 +211,10 @@ const maxSiblings = 8
 
 // fileSubject is the subject of verdicts about a file. Names of one family share one, and so do many of a directory.
 func (j *Judge) fileSubject(w *workload, rule, name string) string {
-	subject := string(Generalise(name))
+	if dir, ok := w.dataDir(name); ok && rule != RuleExecDrift {
+		return string(Generalise(dir)) + "/**" // a database is one thing
+	}
+	subject := string(classify(name, behaviour{}).family(name))
 	if _, ok := w.matters[matterKey{rule, subject}]; ok {
 		return subject
 	}

@@ -51,7 +51,7 @@ func TestStateLocalByPlace(t *testing.T) {
 		{"scratch", checkoutContract, checkout, write(inode("/tmp/x", 7, layer)), nil},
 		{"scratch without wildcards", checkoutContract, checkout, write(inode("/run/app/pid", 7, layer)), nil},
 		{"volume", checkoutContract, checkout, write(inode("/var/cache/tpl/a/b", 7, layer)), nil},
-		{"beside the volume", checkoutContract, checkout, write(inode("/var/cache/tplx", 7, layer)), []string{"medium state.local /var/cache/tplx"}},
+		{"beside the volume", checkoutContract, checkout, write(inode("/var/cache/tplx", 7, layer)), []string{"low state.local /var/cache/tplx"}},
 		{"attributes alone", checkoutContract, checkout, attributes, nil},
 		{"truncation", checkoutContract, checkout, truncatedTo, []string{"medium state.local /app/x"}},
 		{"unlinked already", checkoutContract, checkout, write(unlinked(inode("/app/x", 7, layer))), nil},
@@ -504,5 +504,30 @@ func TestSharedFile(t *testing.T) {
 	s.tick(time.Minute, "cleared state.local /host/x", "cleared state.local /host/x")
 	if st := s.judge.Stats(); st.Files != 0 || len(s.judge.files) != 0 {
 		t.Errorf("%+v", st)
+	}
+}
+
+// What is made and removed is scratch, wherever it is; what stays for long enough to be seen is state.
+func TestFilesThatSettle(t *testing.T) {
+	s := newSceneWithLimits(t, DefaultLimits(), checkoutContract)
+	s.sees(create(inode("/somewhere/else", 1<<40, layer))) // the node sees files go
+	temporary, state := inode("/app/.state.tmp", 7, layer), inode("/app/state", 8, layer)
+	s.sees(write(temporary))
+	s.tick(10 * time.Second)
+	s.sees(write(state))
+	s.sees(unlink(temporary))
+	s.tick(25 * time.Second)
+	s.tick(5*time.Second, "medium state.local /app/state")
+	// Written beside its place and renamed to it: it counts from when it was written, under its last name.
+	s.sees(write(inode("/app/next.tmp", 9, layer)))
+	s.sees(rename(inode("/app/next.tmp", 9, layer), "/app/next"))
+	s.tick(29 * time.Second)
+	s.tick(time.Second, "medium state.local /app/next")
+}
+
+func TestLeftovers(t *testing.T) {
+	s := newScene(t, checkoutContract)
+	for i, name := range []string{"/run/nginx.pid", "/var/lib/app/lock", "/app/.lock", "/app/__pycache__/x.cpython-311.pyc"} {
+		s.sees(write(inode(name, uint64(i)+20, layer)))
 	}
 }

@@ -23,6 +23,7 @@ func (j *Judge) survives(in *instance, ev *spoorv1.Event, s *spoorv1.Share, t ti
 	if place, _ := w.policy.place(name, src.GetPathTruncated()); place == inVolume || place == inUnknown || isLeftover(name) {
 		return
 	}
+	w.noteDataDir(name)
 	m := j.matter(w, RuleStateSurvives, j.fileSubject(w, RuleStateSurvives, name))
 	m.endless = false
 	if j.raise(m, t, ev) {
@@ -31,8 +32,12 @@ func (j *Judge) survives(in *instance, ev *spoorv1.Event, s *spoorv1.Share, t ti
 	j.fade(m, t.Add(shareQuiet), ev)
 }
 
-// isLeftover: locks, pid files and byte code are read by the next life and are no state of it.
+// isLeftover: locks, pid files and byte code are made anew by each life, and are no state of it.
 func isLeftover(name string) bool {
+	switch path.Base(name) {
+	case "pid", "lock", "LOCK":
+		return true
+	}
 	switch path.Ext(name) {
 	case ".pid", ".lock", ".lck", ".pyc":
 		return true
@@ -43,6 +48,9 @@ func isLeftover(name string) bool {
 
 func (w *workload) survivesVerdict(subject, name string, src *spoorv1.File, ev *spoorv1.Event, t time.Time) Verdict {
 	class := classify(name, behaviour{}).class
+	if _, ok := w.dataDir(name); ok {
+		class = ClassDatabase
+	}
 	v := Verdict{Severity: spoorv1.Severity_SEVERITY_HIGH, Time: t, Evidence: []*spoorv1.Event{ev}}
 	if class == ClassCache {
 		v.Severity = spoorv1.Severity_SEVERITY_LOW

@@ -135,6 +135,10 @@ func (f *file) placeVerdict(name, subject, becomes, written string) Verdict {
 	default:
 		v.Title = w.describe() + " keeps" + outside
 		v.Why = becomes + breaks + written
+		if f.kind.class == ClassCache {
+			v.Severity = spoorv1.Severity_SEVERITY_LOW
+			v.Why = becomes + ". A cache may be lost, and costs time and disk until then; whether an old one is ever wrong, nobody has said." + written
+		}
 	}
 	if reasons := f.kind.reasons; reasons != nil {
 		v.Why += fmt.Sprintf(" It is taken for a %s because %s.", f.kind.class, list(reasons, "and"))

@@ -16,11 +16,13 @@ func nameOf(w *spoorv1.Workload) workloadKey {
 
 // workload is what a Judge knows about one workload. One without a policy has nothing but its id.
 type workload struct {
-	id        *spoorv1.Workload
-	policy    *policy
-	matters   map[matterKey]*matter
-	held      map[heldKey]*heldFlow
-	probing   *probing
+	id      *spoorv1.Workload
+	policy  *policy
+	matters map[matterKey]*matter
+	held    map[heldKey]*heldFlow
+	probing *probing
+	// Data directories of database servers.
+	dataDirs  []string
 	instances map[instanceKey]*instance
 }
 
