@@ -49,6 +49,8 @@ type Options struct {
 	Completeness func(ctx context.Context, from, to time.Time, node string) (*spoorv1.Completeness, error)
 	// Agents says of every node that ever reported whether its agent is there. Without it nobody is told of silent agents.
 	Agents func(ctx context.Context) ([]Attendance, error)
+	// Budget bounds what receivers are told.
+	Budget Budget
 	// Replay is how far back the judge looks when it starts: 6 hours, and at most ReplayEvents: 200000.
 	Replay       time.Duration
 	ReplayEvents uint64
@@ -87,6 +89,7 @@ type Engine struct {
 	nextExpire time.Time
 	// When the engine first ticked, and when it asks again which agents are there.
 	started, nextAttend time.Time
+	till                *till
 	metrics             metrics
 }
 
@@ -124,7 +127,10 @@ func New(o Options) (*Engine, error) {
 	if e.cache, err = simplelru.NewLRU[string, *spoorv1.Finding](cached, nil); err != nil {
 		return nil, err
 	}
-	return e, e.metrics.init(o.Registerer)
+	if e.till, err = newTill(o.Budget); err != nil {
+		return nil, err
+	}
+	return e, e.metrics.init(o.Registerer, e.till)
 }
 
 // Observe judges an event that is about to be committed, or one whose peer became known.
@@ -138,6 +144,9 @@ func (e *Engine) Tick(ctx context.Context, now time.Time) error {
 		return err
 	}
 	if err := e.attend(ctx, now); err != nil {
+		return err
+	}
+	if err := e.release(ctx, now); err != nil {
 		return err
 	}
 	if now.Before(e.nextExpire) {
@@ -228,18 +237,18 @@ func (e *Engine) raise(ctx context.Context, f *spoorv1.Finding, v *contract.Verd
 	if !known || at.AsTime().After(f.GetLastSeen().AsTime()) {
 		f.LastSeen = at
 	}
-	opened := false
+	notify := false
 	switch f.GetState() {
 	case spoorv1.FindingState_FINDING_STATE_OPEN, spoorv1.FindingState_FINDING_STATE_ACKNOWLEDGED:
 	case spoorv1.FindingState_FINDING_STATE_UNSPECIFIED:
-		opened = true
+		notify = e.open(f, true, now)
 		e.setState(f, spoorv1.FindingState_FINDING_STATE_OPEN, "opened", "", now)
 	default:
-		opened = true
+		notify = e.open(f, false, now)
 		e.setState(f, spoorv1.FindingState_FINDING_STATE_OPEN, "reopened", "", now)
 	}
 	f.Completeness = e.completeness(ctx, v, now)
-	e.change(f, opened)
+	e.change(f, notify)
 }
 
 // completeness says how complete the view was of the node that the verdict is about. A verdict is worth more than the
@@ -274,7 +283,7 @@ func (e *Engine) clear(f *spoorv1.Finding, v *contract.Verdict, now time.Time) {
 		f.EvidenceIds = addEvidence(f.GetEvidenceIds(), fresh)
 	}
 	e.setState(f, spoorv1.FindingState_FINDING_STATE_RESOLVED, "cleared", "the cause is gone", now)
-	e.change(f, true)
+	e.change(f, e.wasTold(f))
 }
 
 func (e *Engine) setState(f *spoorv1.Finding, s spoorv1.FindingState, change, note string, now time.Time) {
@@ -301,9 +310,14 @@ func (e *Engine) expire(ctx context.Context, now time.Time) error {
 		}
 		expired++
 		e.setState(f, spoorv1.FindingState_FINDING_STATE_EXPIRED, "expired", "nothing was heard of it for "+e.o.Expire.String(), now)
-		e.change(f, true)
+		e.change(f, e.wasTold(f))
 	}
 	return nil
+}
+
+// wasTold says whether receivers know of a finding that is over, and ends its waiting.
+func (e *Engine) wasTold(f *spoorv1.Finding) bool {
+	return !e.till.forget(f.GetFingerprint()) && f.GetSeverity() > spoorv1.Severity_SEVERITY_INFO
 }
 
 func isOpen(f *spoorv1.Finding) bool {

@@ -11,9 +11,21 @@ import (
 type metrics struct {
 	verdicts *prometheus.CounterVec
 	changes  *prometheus.CounterVec
+	held     *prometheus.CounterVec
 }
 
-func (m *metrics) init(reg prometheus.Registerer) error {
+func (m *metrics) init(reg prometheus.Registerer, t *till) error {
+	m.held = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "spoor_collector_notifications_held_total",
+		Help: "Findings of which receivers were told later, because the budget of their workload and rule was spent: first, those never seen before; again, those that came back.",
+	}, []string{"lane"})
+	for _, first := range []bool{true, false} {
+		m.held.WithLabelValues(lane(first))
+	}
+	dropped := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "spoor_collector_notifications_dropped_total",
+		Help: "Findings of which receivers were never told, because too many waited. They are listed all the same.",
+	}, func() float64 { return float64(t.dropped.Load()) })
 	m.verdicts = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "spoor_collector_verdicts_total",
 		Help: "Verdicts that opened a finding or added to one, by rule.",
@@ -25,5 +37,5 @@ func (m *metrics) init(reg prometheus.Registerer) error {
 	for _, change := range []string{"opened", "reopened", "cleared", "expired", "acknowledged", "resolved"} {
 		m.changes.WithLabelValues(change)
 	}
-	return errors.Join(reg.Register(m.verdicts), reg.Register(m.changes))
+	return errors.Join(reg.Register(m.verdicts), reg.Register(m.changes), reg.Register(m.held), reg.Register(dropped))
 }

@@ -43,7 +43,7 @@ func (e *Engine) Rebuild(ctx context.Context, now time.Time) error {
 		}
 		evs := page.Events
 		if first {
-			older, err := e.openEvidence(ctx, evs)
+			older, err := e.openEvidence(ctx, now, evs)
 			if err != nil {
 				return fmt.Errorf("rebuild the judge: %w", err)
 			}
@@ -72,13 +72,14 @@ func (e *Engine) Rebuild(ctx context.Context, now time.Time) error {
 }
 
 // openEvidence returns the events that prove open findings and are older than those that will be replayed anyway.
-func (e *Engine) openEvidence(ctx context.Context, replayed []*spoorv1.Event) ([]*spoorv1.Event, error) {
+func (e *Engine) openEvidence(ctx context.Context, now time.Time, replayed []*spoorv1.Event) ([]*spoorv1.Event, error) {
 	open, err := e.o.Store.Findings(ctx, store.FindingQuery{States: []spoorv1.FindingState{
 		spoorv1.FindingState_FINDING_STATE_OPEN, spoorv1.FindingState_FINDING_STATE_ACKNOWLEDGED,
 	}})
 	if err != nil {
 		return nil, err
 	}
+	e.resume(open, now)
 	var ids []uint64
 	for _, f := range open {
 		for _, id := range f.GetEvidenceIds() {
