@@ -105,6 +105,13 @@ test-kernel: build ## The same in short: what is seen on kernel 6.1, ext4 and xf
 test-upgrade: build ## Replace the agent 100 times under load, and look for facts that are missing or doubled
 	@SPOOR_UPGRADES=$${SPOOR_UPGRADES:-100} tools/integration -v -run 'TestUpgrade$$' ./test/upgrade
 
+.PHONY: test-verdicts
+test-verdicts: build ## Run real programs with known answers, and write what is said of them as docs/verdicts.md; takes 6 minutes
+	@tools/deps programs
+	@CGO_ENABLED=0 $(GO) build -o build/verdict-store ./test/verdicts/store
+	@CGO_ENABLED=0 $(GO) build -o build/verdicts ./test/verdicts
+	@$(SUDO) build/verdicts $(VERDICTS)
+
 .PHONY: coverage
 coverage: build ## Do every act under an agent's eyes on this kernel, and write docs/coverage.md of that and what was measured elsewhere
 	@tools/deps acts
