@@ -112,6 +112,10 @@ test-verdicts: build ## Run real programs with known answers, and write what is 
 	@CGO_ENABLED=0 $(GO) build -o build/verdicts ./test/verdicts
 	@$(SUDO) build/verdicts $(VERDICTS)
 
+.PHONY: test-chaos
+test-chaos: build ## Kill agents, the collector and what is between them 100 times each under load, and count every event
+	@SPOOR_KILLS=$${SPOOR_KILLS:-100} tools/integration -v -run 'TestChaos$$' ./test/chaos
+
 .PHONY: coverage
 coverage: build ## Do every act under an agent's eyes on this kernel, and write docs/coverage.md of that and what was measured elsewhere
 	@tools/deps acts
