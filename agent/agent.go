@@ -133,7 +133,7 @@ func (a *Agent) build() error {
 	if err := a.openQueue(hello); err != nil {
 		return err
 	}
-	a.client = ship.NewClient(ship.Options{URL: a.o.CollectorURL, Queue: a.queue, Logger: a.o.Logger, Hello: hello})
+	a.client = ship.NewClient(ship.Options{URL: a.o.CollectorURL, TLS: a.o.TLS, Queue: a.queue, Logger: a.o.Logger, Hello: hello})
 	if err := a.open(); err != nil {
 		return err
 	}

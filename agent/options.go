@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,8 +34,10 @@ func Optional() []string {
 
 // Options of an Agent. The zero value of a field takes the default that stands beside it.
 type Options struct {
-	// URL of the collector, for example http://127.0.0.1:7070.
+	// URL of the collector, for example https://collector.example:7070, or http://127.0.0.1:7070.
 	CollectorURL string
+	// Secures connections to an https URL, as ship.Options has it.
+	TLS func() (config *tls.Config, version uint64)
 	// Name of the cluster, or empty on a plain host.
 	Cluster string
 	// Name of the node: the host name.

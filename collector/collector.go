@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -37,6 +38,7 @@ type Collector struct {
 	committer *ingest.Committer
 	ingest    *ingest.Service
 	query     *query.Service
+	handle    http.Handler
 	notifier  *notify.Notifier // nil without receivers
 }
 
@@ -68,7 +70,7 @@ func (c *Collector) build() error {
 	c.store = st // only now: a nil *sqlite.Store in an interface is not nil
 	var receivers []notify.Receiver
 	if o.AlertmanagerURL != "" {
-		am, err := notify.NewAlertmanager(notify.AlertmanagerOptions{URL: o.AlertmanagerURL, WebURL: "http://" + c.listener.Addr().String()})
+		am, err := notify.NewAlertmanager(notify.AlertmanagerOptions{URL: o.AlertmanagerURL, WebURL: c.URL()})
 		if err != nil {
 			return err
 		}
@@ -108,7 +110,9 @@ func (c *Collector) build() error {
 	if err != nil {
 		return err
 	}
-	c.ingest, err = ingest.NewService(ingest.ServiceOptions{Committer: c.committer, Logger: o.Logger, Registerer: o.Registerer})
+	c.ingest, err = ingest.NewService(ingest.ServiceOptions{
+		Committer: c.committer, Identify: c.identify, Logger: o.Logger, Registerer: o.Registerer,
+	})
 	if err != nil {
 		return err
 	}
@@ -117,6 +121,9 @@ func (c *Collector) build() error {
 		Version: o.Version, Logger: o.Logger, Registerer: o.Registerer,
 	})
 	if err != nil {
+		return err
+	}
+	if c.handle, err = c.handler(); err != nil {
 		return err
 	}
 	if err := o.Registerer.Register(&storeMetrics{store: c.store, logger: o.Logger}); err != nil {
@@ -161,6 +168,14 @@ func (p people) Update(ctx context.Context, fingerprint string, state spoorv1.Fi
 
 // Addr returns the address that is bound.
 func (c *Collector) Addr() net.Addr { return c.listener.Addr() }
+
+// URL returns how the address that is bound is asked.
+func (c *Collector) URL() string {
+	if c.o.TLS != nil {
+		return "https://" + c.Addr().String()
+	}
+	return "http://" + c.Addr().String()
+}
 
 // Run takes events and answers until ctx ends; then it commits what it has received, and closes the store.
 func (c *Collector) Run(ctx context.Context) error {

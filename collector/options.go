@@ -3,6 +3,7 @@
 package collector
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,13 +12,23 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/spoor/spoor/collector/trust"
 	"github.com/spoor/spoor/contract"
 )
 
 // Options of a Collector. The zero value of a field takes the default that stands beside it.
 type Options struct {
-	// Address for agents, people and the web page: 127.0.0.1:7070.
+	// Address for agents, people and the web page: 127.0.0.1:7070. Without TLS it must be a loopback one.
 	Listen string
+	// Secures connections. Agents must have a certificate that it verifies, and people a token, then; nil for a collector that only
+	// its own host can reach.
+	TLS *tls.Config
+	// Who may ask. nil is nobody with TLS, and everybody without.
+	People *trust.People
+	// Names under which it answers without TLS, besides addresses and localhost.
+	Hosts []string
+	// Gets one line for each question: Logger.
+	Audit *slog.Logger
 	// Folder that keeps the events. Required.
 	DataDir string
 	// What is judged by; without contracts nothing is.
@@ -41,6 +52,9 @@ func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Audit == nil {
+		o.Audit = o.Logger
+	}
 	if o.Registerer == nil {
 		registry := prometheus.NewRegistry()
 		o.Registerer, o.Gatherer = registry, registry
@@ -55,6 +69,8 @@ func (o Options) validate() error {
 	}
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
 		errs = append(errs, fmt.Errorf("option Listen: %q is not an address like 127.0.0.1:7070: %w", o.Listen, err))
+	} else if o.TLS == nil && !loopback(o.Listen) {
+		errs = append(errs, fmt.Errorf("option Listen: %q can be reached from elsewhere: that takes TLS", o.Listen))
 	}
 	if o.Gatherer == nil {
 		errs = append(errs, errors.New("option Gatherer: a Registerer alone cannot be read for /metrics"))

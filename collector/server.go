@@ -9,11 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
-
-	"connectrpc.com/connect"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/spoor/spoor/collector/web"
 )
 
 const (
@@ -36,31 +31,14 @@ const (
 	maxQuestion = 1 << 20
 )
 
-// handler answers everything that comes to the one address.
-func (c *Collector) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle(c.ingest.Handler())
-	mux.Handle(c.query.Handler(connect.WithReadMaxBytes(maxQuestion)))
-	mux.Handle("GET /metrics", promhttp.HandlerFor(c.o.Gatherer, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := c.committer.Healthy(); err != nil {
-			http.Error(w, "cannot commit: "+err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ok")
-	})
-	mux.Handle("/", web.Handler())
-	return mux
-}
-
 // serve answers until ctx ends, and then what is under way.
 func (c *Collector) serve(ctx context.Context) error {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
+	protocols.SetHTTP2(c.o.TLS != nil)
+	protocols.SetUnencryptedHTTP2(c.o.TLS == nil)
 	server := &http.Server{
-		Handler: c.handler(), Protocols: protocols, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		Handler: c.handle, TLSConfig: c.o.TLS, Protocols: protocols, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		// Messages of net/http about single connections are nothing that somebody must act on.
 		ErrorLog: slog.NewLogLogger(c.o.Logger.Handler(), slog.LevelDebug),
 		HTTP2: &http.HTTP2Config{
@@ -69,7 +47,13 @@ func (c *Collector) serve(ctx context.Context) error {
 		},
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(c.listener) }()
+	go func() {
+		if c.o.TLS != nil {
+			served <- server.ServeTLS(c.listener, "", "")
+		} else {
+			served <- server.Serve(c.listener)
+		}
+	}()
 	var err error
 	select {
 	case err = <-served:

@@ -4,6 +4,7 @@ package ship
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -35,16 +36,20 @@ const (
 // what earlier runs left in its spool.
 type Client struct {
 	queue     *Queue
-	rpc       spoorv1connect.AgentServiceClient
+	url       string
+	secure    func() (*tls.Config, uint64)
 	log       *slog.Logger
 	connected atomic.Bool
 	attempts  atomic.Uint64
 
 	// What follows belongs to Run.
-	hello   *spoorv1.Hello
-	left    []*leftover // oldest first
-	aside   []*leftover // those that the collector refused
-	refused refusal
+	rpc       spoorv1connect.AgentServiceClient
+	transport *http.Transport
+	version   uint64 // of the certificates that transport has
+	hello     *spoorv1.Hello
+	left      []*leftover // oldest first
+	aside     []*leftover // those that the collector refused
+	refused   refusal
 }
 
 // current makes a source of the queue.
@@ -57,8 +62,11 @@ func (c current) hello() *spoorv1.Hello { return c.who }
 
 // Options of a Client.
 type Options struct {
-	// For example http://127.0.0.1:7070.
-	URL   string
+	// For example https://collector.example:7070, or http://127.0.0.1:7070.
+	URL string
+	// Says how connections to an https URL are secured. It is asked before each; another number means that another
+	// configuration, with renewed certificates, is to be used. nil takes the system's authorities and no certificate.
+	TLS   func() (config *tls.Config, version uint64)
 	Queue *Queue
 	// Says who the agent is; sent at the start of each stream.
 	Hello  *spoorv1.Hello
@@ -67,20 +75,35 @@ type Options struct {
 
 // NewClient returns a Client that does nothing before Run.
 func NewClient(o Options) *Client {
+	c := &Client{queue: o.Queue, url: o.URL, secure: o.TLS, hello: o.Hello, left: leftovers(o.Queue), log: o.Logger}
+	if c.secure == nil {
+		c.secure = func() (*tls.Config, uint64) { return nil, 1 }
+	}
+	return c
+}
+
+// dial makes a transport, when there is none or the certificates have been renewed.
+func (c *Client) dial() {
+	config, version := c.secure()
+	if c.transport != nil && version == c.version {
+		return
+	}
+	c.hangUp()
 	// A stream in both directions needs HTTP/2, over plain TCP on loopback without TLS.
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
-	transport := &http.Transport{
-		Protocols: protocols,
-		HTTP2:     &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+	c.version, c.transport = version, &http.Transport{
+		Protocols: protocols, TLSClientConfig: config, TLSHandshakeTimeout: 10 * time.Second,
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
 	}
-	return &Client{
-		queue: o.Queue,
-		hello: o.Hello,
-		left:  leftovers(o.Queue),
-		rpc:   spoorv1connect.NewAgentServiceClient(&http.Client{Transport: transport}, o.URL, connect.WithGRPC()),
-		log:   o.Logger,
+	c.rpc = spoorv1connect.NewAgentServiceClient(&http.Client{Transport: c.transport}, c.url, connect.WithGRPC())
+}
+
+// hangUp ends connections that carry nothing.
+func (c *Client) hangUp() {
+	if c.transport != nil {
+		c.transport.CloseIdleConnections()
 	}
 }
 
@@ -92,9 +115,11 @@ func (c *Client) Attempts() uint64 { return c.attempts.Load() }
 
 // Run sends until ctx ends. It returns nil: a collector that cannot be reached is a state, not an error.
 func (c *Client) Run(ctx context.Context) error {
+	defer c.hangUp()
 	backoff := minBackoff
 	for {
 		c.attempts.Add(1)
+		c.dial()
 		src := c.source()
 		acked, err := c.stream(ctx, src)
 		connected := c.connected.Swap(false)

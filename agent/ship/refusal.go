@@ -22,10 +22,8 @@ func (c *Client) consider(src source, acked uint64, welcomed bool, err error) {
 	refuses := false
 	if refused, ok := errors.AsType[*connect.Error](err); ok && connect.IsWireError(refused) {
 		switch refused.Code() {
-		case connect.CodeInvalidArgument, connect.CodeResourceExhausted:
+		case connect.CodeInvalidArgument, connect.CodeResourceExhausted, connect.CodePermissionDenied:
 			refuses = true
-		case connect.CodePermissionDenied:
-			refuses = !welcomed
 		default:
 		}
 	}

@@ -4,17 +4,22 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
+	"os"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/spoor/spoor/cmd/internal/cli"
+	"github.com/spoor/spoor/cmd/internal/credential"
 	"github.com/spoor/spoor/cmd/spoor/internal/when"
 	"github.com/spoor/spoor/collector"
+	"github.com/spoor/spoor/collector/trust"
 	"github.com/spoor/spoor/contract"
 )
 
@@ -27,8 +32,16 @@ type centreFlags struct {
 	Alertmanager string `help:"Alertmanager that findings are sent to." placeholder:"URL"`
 }
 
+// access is who may reach a collector and how; the zero value is everybody on this host.
+type access struct {
+	secure *tls.Config
+	people *trust.People
+	hosts  []string
+	audit  *slog.Logger
+}
+
 // open starts a collector as far as that its port is bound and its store is open.
-func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry) (*collector.Collector, error) {
+func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, who access) (*collector.Collector, error) {
 	keep, err := when.Duration(f.Keep)
 	if f.Keep == "0" {
 		keep, err = 0, nil
@@ -45,6 +58,10 @@ func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry) (
 	}
 	c, err := collector.New(collector.Options{
 		Listen:          f.Listen,
+		TLS:             who.secure,
+		People:          who.people,
+		Hosts:           who.hosts,
+		Audit:           who.audit,
 		DataDir:         f.Data,
 		Contracts:       contracts,
 		AlertmanagerURL: f.Alertmanager,
@@ -80,29 +97,92 @@ func (f *centreFlags) explain(err error) error {
 	}
 }
 
+// accessFlags say who may reach a collector.
+type accessFlags struct {
+	TLSCert    string   `name:"tls-cert" help:"Certificate of this collector, as PEM, with those between it and its authority. Read again when it changes, as the files below." placeholder:"FILE"`
+	TLSKey     string   `name:"tls-key" help:"Its key." placeholder:"FILE"`
+	AgentsCA   string   `name:"agents-ca" help:"Certificates of the authorities that agents are checked by, as PEM. Their certificates name cluster and node." placeholder:"FILE"`
+	People     string   `help:"YAML file of who may ask: names, roles, clusters and digests of tokens, of \"spoor pki token\". With TLS and without this file nobody may." placeholder:"FILE"`
+	Audit      string   `help:"File that gets a JSON line for each question: who, from where, what; the log by default." placeholder:"FILE"`
+	WithoutTLS bool     `name:"without-tls" help:"Take agents and people without certificates, on a loopback address only."`
+	Hosts      []string `help:"Names under which it answers without TLS, besides addresses and localhost: those of a proxy on this host." placeholder:"NAME"`
+}
+
+// open reads the files.
+func (f *accessFlags) open(listen string, logger *slog.Logger) (who access, done func() error, err error) {
+	const fix = "\"spoor pki --help\" says how to make certificates."
+	done = func() error { return nil }
+	switch secure := f.TLSCert != "" || f.TLSKey != "" || f.AgentsCA != ""; {
+	case secure && f.WithoutTLS:
+		return who, done, cli.BadInput(errors.New("--without-tls is said, and certificates are named"), "Choose one.")
+	case secure && (f.TLSCert == "" || f.TLSKey == "" || f.AgentsCA == ""):
+		return who, done, cli.BadInput(errors.New("--tls-cert, --tls-key and --agents-ca belong together"), fix)
+	case secure:
+		source, err := credential.Open(credential.Files{Cert: f.TLSCert, Key: f.TLSKey, CA: f.AgentsCA}, logger)
+		if err != nil {
+			return who, done, cli.BadInput(fmt.Errorf("certificates cannot be read: %w", err), fix)
+		}
+		who.secure = source.Server()
+	case !f.WithoutTLS:
+		return who, done, cli.BadInput(errors.New("agents and people must be able to trust this collector, and it them: --tls-cert, --tls-key and --agents-ca are missing"),
+			fix+" For agents and people on this host alone, say --without-tls.")
+	case !loopback(listen):
+		return who, done, cli.BadInput(fmt.Errorf("without TLS, %s would let everybody who can reach it read and forge everything", listen),
+			"Listen on 127.0.0.1, or name certificates. "+fix)
+	}
+	if f.People != "" {
+		if who.people, err = trust.LoadPeople(f.People, logger); err != nil {
+			return who, done, cli.BadInput(err, "\"spoor pki token\" makes an entry.")
+		}
+	}
+	if f.Audit != "" {
+		file, err := os.OpenFile(f.Audit, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return who, done, cli.BadInput(fmt.Errorf("--audit: %w", err), "")
+		}
+		done, who.audit = file.Close, slog.New(slog.NewJSONHandler(file, nil))
+	}
+	who.hosts = f.Hosts
+	return who, done, nil
+}
+
+// loopback reports whether nobody but this host can reach an address.
+func loopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	return err != nil || host == "localhost" || net.ParseIP(host).IsLoopback() // what is no address is refused elsewhere
+}
+
 type collectorCommand struct {
 	centreFlags
+	accessFlags
 	cli.LogFlags
 }
 
 func (*collectorCommand) Help() string {
-	return `Takes events from agents, judges them by the contracts, stores them under --data and answers questions: the commands of this program, the web page, /metrics and /healthz, all at one address. Agents and people are not authenticated: bind it to a network that you trust.
+	return `Takes events from agents, judges them by the contracts, stores them under --data and answers questions: the commands of this program, the web page, /metrics and /healthz, all at one address. Agents prove by certificates which node they are on, people by tokens who they are; "spoor pki" makes both.
 
 Examples:
 
-    spoor collector --data ~/spoor
-    sudo spoor collector --listen 10.0.0.7:7070 --contracts /etc/spoor/contracts
-    spoor collector --data ~/spoor --alertmanager http://127.0.0.1:9093 --log-format json`
+    spoor collector --listen :7070 --tls-cert pki/collector.crt --tls-key pki/collector.key --agents-ca pki/ca.crt --people people.yaml
+    spoor collector --without-tls --data ~/spoor
+    spoor collector --without-tls --data ~/spoor --alertmanager http://127.0.0.1:9093 --log-format json`
 }
 
 func (c *collectorCommand) Run(ctx context.Context, streams *cli.Streams) error {
 	logger := c.Logger(streams.Err)
-	centre, err := c.open(logger, cli.NewRegistry())
+	who, done, err := c.accessFlags.open(c.Listen, logger)
 	if err != nil {
 		return err
 	}
-	logger.Info("collecting", "url", "http://"+centre.Addr().String()+"/", "data", c.Data)
-	if err := centre.Run(ctx); err != nil {
+	centre, err := c.centreFlags.open(logger, cli.NewRegistry(), who)
+	if err != nil {
+		return errors.Join(err, done())
+	}
+	logger.Info("collecting", "url", centre.URL()+"/", "data", c.Data)
+	if who.secure != nil && who.people == nil {
+		logger.Warn("nobody may ask this collector; --people names who may")
+	}
+	if err := errors.Join(centre.Run(ctx), done()); err != nil {
 		return cli.Failed(err, "")
 	}
 	return nil

@@ -37,6 +37,7 @@ type grammar struct {
 	Record   recordCommand   `cmd:"" group:"agree" help:"Write stored events to a file, to test contracts by."`
 
 	Selftest selftestCommand `cmd:"" group:"about" help:"Say what can and cannot be seen on this host, proven by doing it."`
+	PKI      pkiCommand      `cmd:"" name:"pki" group:"about" help:"Make certificates for collectors and agents, and tokens for people."`
 	Version  versionCommand  `cmd:"" group:"about" help:"Say which version this is."`
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"syscall"
 	"time"
@@ -16,6 +17,7 @@ import (
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
 	"github.com/spoor/spoor/cmd/internal/cli"
+	"github.com/spoor/spoor/cmd/internal/credential"
 	"github.com/spoor/spoor/cmd/spoor/internal/render"
 )
 
@@ -23,6 +25,8 @@ import (
 type remote struct {
 	Collector string        `help:"URL of the collector." default:"http://127.0.0.1:7070"`
 	Timeout   time.Duration `help:"How long to wait for an answer." default:"30s"`
+	CA        string        `name:"ca" help:"Certificates of the authorities that the collector is checked by, as PEM; the system's by default." placeholder:"FILE"`
+	Token     string        `help:"Token to prove who asks; safer in the environment." placeholder:"TOKEN"`
 }
 
 // asker asks one collector.
@@ -37,11 +41,40 @@ func (r *remote) dial() (*asker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newAsker(url, r.Timeout), nil
+	client := &http.Client{}
+	if r.CA != "" {
+		source, err := credential.Open(credential.Files{CA: r.CA}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return nil, cli.BadInput(fmt.Errorf("--ca: %w", err), "")
+		}
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.TLSClientConfig, _ = source.Client()
+		client.Transport = transport
+	}
+	if r.Token != "" {
+		client.Transport = bearer{token: r.Token, next: client.Transport}
+	}
+	return newAsker(client, url, r.Timeout), nil
 }
 
-func newAsker(url string, timeout time.Duration) *asker {
-	return &asker{spoorv1connect.NewQueryServiceClient(&http.Client{}, url), url, timeout}
+// bearer adds a token to requests.
+type bearer struct {
+	token string
+	next  http.RoundTripper // nil is the default
+}
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	next := b.next
+	if next == nil {
+		next = http.DefaultTransport
+	}
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+b.token)
+	return next.RoundTrip(r)
+}
+
+func newAsker(client *http.Client, url string, timeout time.Duration) *asker {
+	return &asker{spoorv1connect.NewQueryServiceClient(client, url), url, timeout}
 }
 
 // ask makes one call and turns its failure into words.
@@ -70,6 +103,9 @@ func (a *asker) explain(ctx context.Context, err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return cli.Failed(fmt.Errorf("no collector answers at %s", a.url),
 			"Start one with \"sudo spoor up\", or name another with --collector URL or SPOOR_COLLECTOR.")
+	case code == connect.CodeUnauthenticated, code == connect.CodePermissionDenied:
+		return cli.BadInput(fmt.Errorf("the collector at %s refuses: %s", a.url, message),
+			"A token proves who asks: SPOOR_TOKEN, or --token. What it may ask is for the collector's operator to say.")
 	case code == connect.CodeUnavailable:
 		return cli.Failed(fmt.Errorf("cannot reach the collector at %s: %s", a.url, message),
 			"Check the address and the network, or name another collector with --collector URL or SPOOR_COLLECTOR.")

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
+	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -35,7 +35,7 @@ type upCommand struct {
 func (*upCommand) Help() string {
 	return `Runs an agent and a collector in one process, with a web page, and shows what is seen. Nothing needs to be configured. It needs root. Ctrl-C brings the last events to the store and says what was seen and what was lost.
 
-It listens on the loopback address: only this host can ask. Whoever can reach the address can read everything.
+It listens on a loopback address: only this host can ask, and everybody on it can read everything.
 
 Examples:
 
@@ -50,16 +50,21 @@ func (c *upCommand) Run(ctx context.Context, streams *cli.Streams) error {
 	if err := kernel.Check(); err != nil {
 		return cli.Failed(fmt.Errorf("this host cannot be watched: %w", err), "")
 	}
+	if !loopback(c.Listen) {
+		return cli.BadInput(fmt.Errorf("spoor up answers this host only, without certificates, and %s can be reached from elsewhere", c.Listen),
+			"Listen on 127.0.0.1; for several machines there are \"spoor collector\" and \"spoor agent\".")
+	}
 	screen := newScreen(streams.Out, c.Quiet)
 	logger := cli.NewLogger(screen.beside(streams.Err), c.LogLevel, c.LogFormat)
 	registry := cli.NewRegistry()
-	centre, err := c.open(logger, registry)
+	// Who asks is this host; each question would only repeat that.
+	centre, err := c.open(logger, registry, access{audit: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
 	url := "http://" + centre.Addr().String()
 	// Before the agent, so that its first events are after the view's beginning.
-	view := newView(screen, c.style(streams), newAsker(url, askTimeout))
+	view := newView(screen, c.style(streams), newAsker(&http.Client{}, url, askTimeout))
 	watcher, err := agent.New(agent.Options{
 		CollectorURL: url, Node: c.Node, Tier: c.Tier, Without: c.Without, CRISocket: c.CRISocket, Kubeconfig: c.Kubeconfig, Pin: c.Pin, Unpin: c.Pin == agent.PinAuto, Logger: logger, Registerer: registry, Version: cli.BuildInfo().Version,
 	})
@@ -128,14 +133,8 @@ func (c *upCommand) report(screen *screen, style render.Style, coverage []*spoor
 	if c.Alertmanager != "" {
 		alerts = c.Alertmanager
 	}
-	who := "this host only"
-	if host, _, err := net.SplitHostPort(c.Listen); err == nil {
-		if ip := net.ParseIP(host); host != "localhost" && !ip.IsLoopback() {
-			who = "everybody who can reach it, without a password"
-		}
-	}
 	screen.say("",
-		"web page   "+url+"/  ("+who+")",
+		"web page   "+url+"/  (this host only)",
 		"data       "+c.Data,
 		"contracts  "+contracts,
 		"alerts     "+alerts,

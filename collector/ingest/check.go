@@ -6,6 +6,7 @@ import (
 	"math"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/collector/store"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
@@ -65,7 +66,13 @@ func checkProcess(p *spoorv1.Process) error {
 	return checkTime(p.GetStartTime())
 }
 
-func checkInstance(in *spoorv1.Instance) error {
+func checkInstance(run store.Run, in *spoorv1.Instance) error {
+	// Who may see what is decided by this cluster. Agents that do not know theirs leave it out.
+	if w := in.GetWorkload(); w != nil && w.GetCluster() == "" {
+		w.Cluster = run.Cluster
+	} else if w != nil && w.GetCluster() != run.Cluster {
+		return refuse(reasonIdentity, "it is of the cluster %q, and the agent of %q", w.GetCluster(), run.Cluster)
+	}
 	if in.GetId() == "" {
 		return refuse(reasonFact, "id is empty")
 	}

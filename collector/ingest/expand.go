@@ -68,7 +68,7 @@ func Expand(run store.Run, b *spoorv1.Batch, now time.Time) ([]*spoorv1.Event, e
 	if n := len(b.GetRecords()); n > maxRecords {
 		return nil, refuse(reasonSize, "batch %d has %d records, at most %d are taken", b.GetSequence(), n, maxRecords)
 	}
-	if err := checkTables(b); err != nil {
+	if err := checkTables(run, b); err != nil {
 		return nil, inBatch(b, err)
 	}
 	if err := checkTime(b.GetSent()); err != nil {
@@ -95,7 +95,7 @@ func inBatch(b *spoorv1.Batch, err error) error {
 	return fmt.Errorf("batch %d: %w", b.GetSequence(), err)
 }
 
-func checkTables(b *spoorv1.Batch) error {
+func checkTables(run store.Run, b *spoorv1.Batch) error {
 	processes, instances := len(b.GetProcesses()), len(b.GetInstances())
 	if processes > maxTable || instances > maxTable {
 		return refuse(reasonSize, "%d processes and %d instances, at most %d of each are taken", processes, instances, maxTable)
@@ -115,7 +115,7 @@ func checkTables(b *spoorv1.Batch) error {
 		}
 	}
 	for i, in := range b.GetInstances() {
-		if err := checkInstance(in); err != nil {
+		if err := checkInstance(run, in); err != nil {
 			return fmt.Errorf("instances[%d]: %w", i, err)
 		}
 	}

@@ -4,6 +4,7 @@ package ingest
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -38,8 +39,8 @@ const (
 // ServiceOptions of NewService.
 type ServiceOptions struct {
 	Committer *Committer // required
-	// Identify says who is at the other end and may refuse. It is given what the agent claims, and is where a
-	// certificate will be asked instead. The default believes the agent.
+	// Identify says who is at the other end and may refuse. It is given what the agent claims; PeerCertificate knows what
+	// it has proven. The default believes the agent.
 	Identify func(ctx context.Context, hello *spoorv1.Hello) (cluster, node string, err error)
 	// HelloTimeout is how long an agent may take to say who it is: 10 seconds.
 	HelloTimeout time.Duration
@@ -97,15 +98,29 @@ func NewService(o ServiceOptions) (*Service, error) {
 	return s, errors.Join(o.Registerer.Register(s.refused), o.Registerer.Register(s.bytes), o.Registerer.Register(connected), o.Registerer.Register(superseded))
 }
 
-// deadlineKey is where Handler puts the controller of the request's deadlines.
-type deadlineKey struct{}
+// deadlineKey is where Handler puts the controller of the request's deadlines; certificateKey is for the certificate of the other
+// side.
+type (
+	deadlineKey    struct{}
+	certificateKey struct{}
+)
+
+// PeerCertificate returns the certificate of the agent at the other end, which an authority has vouched for, or nil.
+func PeerCertificate(ctx context.Context) *x509.Certificate {
+	cert, _ := ctx.Value(certificateKey{}).(*x509.Certificate)
+	return cert
+}
 
 // Handler returns the path and the handler of AgentService.
 func (s *Service) Handler(opts ...connect.HandlerOption) (string, http.Handler) {
 	path, h := spoorv1connect.NewAgentServiceHandler(s, append(opts, connect.WithReadMaxBytes(maxMessage))...)
 	return path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A stream that waits for its agent can only be woken by its deadline.
-		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), deadlineKey{}, http.NewResponseController(w))))
+		ctx := context.WithValue(r.Context(), deadlineKey{}, http.NewResponseController(w))
+		if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+			ctx = context.WithValue(ctx, certificateKey{}, r.TLS.VerifiedChains[0][0])
+		}
+		h.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
@@ -147,7 +162,7 @@ func (s *Service) Ship(ctx context.Context, stream *shipStream) error {
 	case connect.CodeOf(err) == connect.CodeResourceExhausted: // larger than maxMessage
 		s.refused.WithLabelValues(reasonSize).Inc()
 		return err
-	case errors.Is(err, ErrStopped), errors.Is(err, errSuperseded):
+	case errors.Is(err, ErrStopped), errors.Is(err, errSuperseded), errors.Is(err, errExpired):
 		return connect.NewError(connect.CodeUnavailable, err)
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -188,6 +203,11 @@ func (s *Service) ship(ctx context.Context, stream *shipStream, control *http.Re
 		return err
 	}
 	defer s.sessions.end(session)
+	if cert := PeerCertificate(ctx); cert != nil {
+		// A stream must not outlive what it was let in by; the agent comes again with what it has by then.
+		expire := time.AfterFunc(time.Until(cert.NotAfter), func() { session.stop(errExpired) })
+		defer expire.Stop()
+	}
 	greeting := &submission{hello: hello}
 	if err := s.o.Committer.submit(ctx, greeting); err != nil {
 		return err
@@ -219,18 +239,22 @@ func (s *Service) greet(ctx context.Context, h *spoorv1.Hello) (*store.Hello, er
 	); err != nil {
 		return nil, err
 	}
-	switch {
-	case h.GetNode() == "":
-		return nil, refuse(reasonHello, "hello.node is empty")
-	case h.GetEpoch() == "":
+	if h.GetEpoch() == "" {
 		return nil, refuse(reasonHello, "hello.epoch is empty")
 	}
 	if err := checkTimes(h.GetStartTime(), h.GetEnded()); err != nil {
 		return nil, err
 	}
 	cluster, node, err := s.o.Identify(ctx, h)
+	if connect.CodeOf(err) == connect.CodeUnauthenticated {
+		s.refused.WithLabelValues(reasonIdentity).Inc()
+		return nil, err
+	}
 	if err != nil {
 		return nil, refuse(reasonIdentity, "%v", err)
+	}
+	if node == "" { // a certificate may have said it
+		return nil, refuse(reasonHello, "hello.node is empty")
 	}
 	hello := &store.Hello{
 		Run: store.Run{Cluster: cluster, Node: node, Epoch: h.GetEpoch()}, BootID: h.GetBootId(), Version: h.GetVersion(),

@@ -11,7 +11,10 @@ import (
 	"github.com/spoor/spoor/collector/store"
 )
 
-var errSuperseded = errors.New("the same node has opened another stream")
+var (
+	errSuperseded = errors.New("the same node has opened another stream")
+	errExpired    = errors.New("the agent's certificate has expired")
+)
 
 // sessions are the streams that are open, one a node. A second one is what is left when a connection breaks and only
 // the agent has noticed: the older stream is ended, after what it has sent is durable, before the new one is welcomed.

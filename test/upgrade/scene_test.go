@@ -204,7 +204,7 @@ func newScene(t *testing.T) *scene {
 	s.builds[1] = build{
 		CollectorURL: s.url, Pin: s.pins, Version: "2", Patience: patience, FileFacts: 20000, FlowFacts: 10000, ProcessRing: 2 << 20, NameRing: 4 << 20,
 	}
-	collector := start(t, "collector", exec.Command(program, "collector", "--listen", address, "--data", t.TempDir()))
+	collector := start(t, "collector", exec.Command(program, "collector", "--without-tls", "--listen", address, "--data", t.TempDir()))
 	t.Cleanup(collector.stop)
 	s.until("the collector answers", func() string {
 		if _, err := s.ask.GetStatus(t.Context(), connect.NewRequest(&spoorv1.GetStatusRequest{})); err != nil {

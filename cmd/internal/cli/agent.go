@@ -4,8 +4,10 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -18,6 +20,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spoor/spoor/agent"
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/cmd/internal/credential"
 )
 
 // NameFlags say where an agent asks for the names of containers and pods.
@@ -50,6 +54,13 @@ type PinFlag struct {
 	Pin string `help:"Folder of a BPF file system in which programs and facts stay in the kernel for the next agent; auto takes /sys/fs/bpf/spoor where it can be had, off keeps nothing." default:"auto" placeholder:"DIR"`
 }
 
+// CertificateFlags say by what an agent and its collector know each other.
+type CertificateFlags struct {
+	CA   string `name:"ca" help:"Certificates of the authorities that the collector is checked by, as PEM; the system's by default. Read again when it changes, as the two below." placeholder:"FILE"`
+	Cert string `help:"Certificate of this agent, as PEM, which names cluster and node; see \"spoor pki\"." placeholder:"FILE"`
+	Key  string `help:"Its key." placeholder:"FILE"`
+}
+
 // SpoolFlags say what outlives an agent on disk.
 type SpoolFlags struct {
 	Spool      string `help:"Folder that keeps events on disk until a collector has them, through crashes of the agent and of the machine; in memory only by default." placeholder:"DIR"`
@@ -58,11 +69,12 @@ type SpoolFlags struct {
 
 // AgentFlags describe an agent that ships to a collector elsewhere.
 type AgentFlags struct {
-	Collector string        `help:"URL of the collector to ship to." default:"http://127.0.0.1:7070"`
-	Cluster   string        `help:"Name of the Kubernetes cluster that this node belongs to." placeholder:"NAME"`
-	Node      string        `help:"Name of this node; the host name by default." placeholder:"NAME"`
-	Interval  time.Duration `help:"How often facts are read from the kernel." default:"500ms"`
-	Queue     int           `help:"Events that may wait for a collector; what comes when it is full is dropped and counted." default:"200000"`
+	Collector string `help:"URL of the collector to ship to." default:"http://127.0.0.1:7070"`
+	Cluster   string `help:"Name of the Kubernetes cluster that this node belongs to; that of the certificate by default." placeholder:"NAME"`
+	Node      string `help:"Name of this node; that of the certificate by default, or the host name." placeholder:"NAME"`
+	CertificateFlags
+	Interval time.Duration `help:"How often facts are read from the kernel." default:"500ms"`
+	Queue    int           `help:"Events that may wait for a collector; what comes when it is full is dropped and counted." default:"200000"`
 	SpoolFlags
 	SensorFlags
 	NameFlags
@@ -71,15 +83,48 @@ type AgentFlags struct {
 	LogFlags
 }
 
+// open reads the certificates, and takes from them what was not said otherwise.
+func (f *AgentFlags) open(collector string, logger *slog.Logger) (func() (*tls.Config, uint64), error) {
+	if !strings.HasPrefix(collector, "https://") {
+		if f.Cert != "" || f.Key != "" || f.CA != "" {
+			return nil, BadInput(fmt.Errorf("certificates are of no use with %s", collector), "Write --collector https://HOST:PORT.")
+		}
+		return nil, nil
+	}
+	source, err := credential.Open(credential.Files{Cert: f.Cert, Key: f.Key, CA: f.CA}, logger)
+	if err != nil {
+		return nil, BadInput(fmt.Errorf("certificates cannot be read: %w", err), "See \"spoor pki --help\" for how to make them; --ca, --cert and --key name the files.")
+	}
+	if leaf := source.Leaf(); leaf != nil {
+		id, err := spoorv1.ParseAgentID(leaf.URIs)
+		if err != nil {
+			return nil, BadInput(fmt.Errorf("%s: %w", f.Cert, err), "\"spoor pki agent\" makes one that names a node.")
+		}
+		if f.Cluster == "" {
+			f.Cluster = id.Cluster
+		}
+		if f.Node == "" {
+			f.Node = id.Node
+		}
+	}
+	return source.Client, nil
+}
+
 // Run watches this host until ctx ends.
 func (f *AgentFlags) Run(ctx context.Context, streams *Streams) error {
 	url, err := CollectorURL(f.Collector)
 	if err != nil {
 		return err
 	}
+	logger := f.Logger(streams.Err)
+	secure, err := f.open(url, logger)
+	if err != nil {
+		return err
+	}
 	registry := NewRegistry()
 	a, err := agent.New(agent.Options{
 		CollectorURL: url,
+		TLS:          secure,
 		Cluster:      f.Cluster,
 		Node:         f.Node,
 		Tier:         f.Tier,
@@ -91,7 +136,7 @@ func (f *AgentFlags) Run(ctx context.Context, streams *Streams) error {
 		SpoolBytes:   int64(f.SpoolBytes),
 		CRISocket:    f.CRISocket,
 		Kubeconfig:   f.Kubeconfig,
-		Logger:       f.Logger(streams.Err),
+		Logger:       logger,
 		Registerer:   registry,
 		Version:      BuildInfo().Version,
 	})
