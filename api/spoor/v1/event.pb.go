@@ -316,7 +316,66 @@ func (x FileChange_Operation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FileChange_Operation.Descriptor instead.
 func (FileChange_Operation) EnumDescriptor() ([]byte, []int) {
-	return file_spoor_v1_event_proto_rawDescGZIP(), []int{7, 0}
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{8, 0}
+}
+
+type Endpoint_Unknown int32
+
+const (
+	Endpoint_UNKNOWN_UNSPECIFIED Endpoint_Unknown = 0
+	// Its own record may still come.
+	Endpoint_UNKNOWN_NOT_YET Endpoint_Unknown = 1
+	// A private address that no agent tells of: none runs there.
+	Endpoint_UNKNOWN_NO_AGENT Endpoint_Unknown = 2
+	// A public address.
+	Endpoint_UNKNOWN_OUTSIDE Endpoint_Unknown = 3
+	// Nobody answered: there need not be anybody.
+	Endpoint_UNKNOWN_NO_ANSWER Endpoint_Unknown = 4
+)
+
+// Enum value maps for Endpoint_Unknown.
+var (
+	Endpoint_Unknown_name = map[int32]string{
+		0: "UNKNOWN_UNSPECIFIED",
+		1: "UNKNOWN_NOT_YET",
+		2: "UNKNOWN_NO_AGENT",
+		3: "UNKNOWN_OUTSIDE",
+		4: "UNKNOWN_NO_ANSWER",
+	}
+	Endpoint_Unknown_value = map[string]int32{
+		"UNKNOWN_UNSPECIFIED": 0,
+		"UNKNOWN_NOT_YET":     1,
+		"UNKNOWN_NO_AGENT":    2,
+		"UNKNOWN_OUTSIDE":     3,
+		"UNKNOWN_NO_ANSWER":   4,
+	}
+)
+
+func (x Endpoint_Unknown) Enum() *Endpoint_Unknown {
+	p := new(Endpoint_Unknown)
+	*p = x
+	return p
+}
+
+func (x Endpoint_Unknown) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Endpoint_Unknown) Descriptor() protoreflect.EnumDescriptor {
+	return file_spoor_v1_event_proto_enumTypes[5].Descriptor()
+}
+
+func (Endpoint_Unknown) Type() protoreflect.EnumType {
+	return &file_spoor_v1_event_proto_enumTypes[5]
+}
+
+func (x Endpoint_Unknown) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Endpoint_Unknown.Descriptor instead.
+func (Endpoint_Unknown) EnumDescriptor() ([]byte, []int) {
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{9, 0}
 }
 
 type Share_Kind int32
@@ -355,11 +414,11 @@ func (x Share_Kind) String() string {
 }
 
 func (Share_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_spoor_v1_event_proto_enumTypes[5].Descriptor()
+	return file_spoor_v1_event_proto_enumTypes[6].Descriptor()
 }
 
 func (Share_Kind) Type() protoreflect.EnumType {
-	return &file_spoor_v1_event_proto_enumTypes[5]
+	return &file_spoor_v1_event_proto_enumTypes[6]
 }
 
 func (x Share_Kind) Number() protoreflect.EnumNumber {
@@ -368,7 +427,7 @@ func (x Share_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Share_Kind.Descriptor instead.
 func (Share_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_spoor_v1_event_proto_rawDescGZIP(), []int{12, 0}
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{14, 0}
 }
 
 type Share_Access int32
@@ -403,11 +462,11 @@ func (x Share_Access) String() string {
 }
 
 func (Share_Access) Descriptor() protoreflect.EnumDescriptor {
-	return file_spoor_v1_event_proto_enumTypes[6].Descriptor()
+	return file_spoor_v1_event_proto_enumTypes[7].Descriptor()
 }
 
 func (Share_Access) Type() protoreflect.EnumType {
-	return &file_spoor_v1_event_proto_enumTypes[6]
+	return &file_spoor_v1_event_proto_enumTypes[7]
 }
 
 func (x Share_Access) Number() protoreflect.EnumNumber {
@@ -416,7 +475,7 @@ func (x Share_Access) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Share_Access.Descriptor instead.
 func (Share_Access) EnumDescriptor() ([]byte, []int) {
-	return file_spoor_v1_event_proto_rawDescGZIP(), []int{12, 1}
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{14, 1}
 }
 
 // Workload is who somebody would page: cluster / namespace / kind / name.
@@ -509,7 +568,10 @@ type Instance struct {
 	ContainerName string                 `protobuf:"bytes,8,opt,name=container_name,json=containerName,proto3" json:"container_name,omitempty"`
 	StartTime     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// How many lives this container of the pod, or this container, had before, as its runtime counts them.
-	RestartCount  uint32 `protobuf:"varint,10,opt,name=restart_count,json=restartCount,proto3" json:"restart_count,omitempty"`
+	RestartCount uint32 `protobuf:"varint,10,opt,name=restart_count,json=restartCount,proto3" json:"restart_count,omitempty"`
+	// The addresses of its network namespace, where that is its own or its pod's: IPv4 and IPv6 in text form (RFC 5952), without
+	// loopback and link-local ones. Of an instance in the host's network there are none.
+	Addresses     []string `protobuf:"bytes,11,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -612,6 +674,13 @@ func (x *Instance) GetRestartCount() uint32 {
 		return x.RestartCount
 	}
 	return 0
+}
+
+func (x *Instance) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
 }
 
 // Process is one program run by one thread group: a new one begins at fork and at every exec.
@@ -925,7 +994,9 @@ type File struct {
 	// Path of the same file as seen from the host, where it differs (overlay upper directory, volume).
 	HostPath string `protobuf:"bytes,9,opt,name=host_path,json=hostPath,proto3" json:"host_path,omitempty"`
 	// No link to the inode was left when it was reported.
-	Unlinked      bool `protobuf:"varint,10,opt,name=unlinked,proto3" json:"unlinked,omitempty"`
+	Unlinked bool `protobuf:"varint,10,opt,name=unlinked,proto3" json:"unlinked,omitempty"`
+	// The volume of a pod that it is on, if it is on one.
+	Volume        *Volume `protobuf:"bytes,11,opt,name=volume,proto3" json:"volume,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1030,6 +1101,88 @@ func (x *File) GetUnlinked() bool {
 	return false
 }
 
+func (x *File) GetVolume() *Volume {
+	if x != nil {
+		return x.Volume
+	}
+	return nil
+}
+
+// Volume is a volume of a pod in Kubernetes: as the node's folders show it, completed by what the API server says where it is
+// asked.
+type Volume struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As the pod's spec calls it. Of a persistent volume of which only the node tells, the name of the PersistentVolume.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// As kubelet or the pod's spec calls its kind: empty-dir, csi, local-volume, configmap, ...; emptyDir,
+	// persistentVolumeClaim, hostPath, ...
+	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// The PersistentVolumeClaim, in the namespace of the pod. Only the API server knows it.
+	Claim string `protobuf:"bytes,3,opt,name=claim,proto3" json:"claim,omitempty"`
+	// Whose volume it is; that is not always the pod that wrote.
+	PodUid        string `protobuf:"bytes,4,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Volume) Reset() {
+	*x = Volume{}
+	mi := &file_spoor_v1_event_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Volume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Volume) ProtoMessage() {}
+
+func (x *Volume) ProtoReflect() protoreflect.Message {
+	mi := &file_spoor_v1_event_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Volume.ProtoReflect.Descriptor instead.
+func (*Volume) Descriptor() ([]byte, []int) {
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Volume) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Volume) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Volume) GetClaim() string {
+	if x != nil {
+		return x.Claim
+	}
+	return ""
+}
+
+func (x *Volume) GetPodUid() string {
+	if x != nil {
+		return x.PodUid
+	}
+	return ""
+}
+
 // FileWrite sums up what one process did to one file's content in an interval.
 type FileWrite struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1049,7 +1202,7 @@ type FileWrite struct {
 
 func (x *FileWrite) Reset() {
 	*x = FileWrite{}
-	mi := &file_spoor_v1_event_proto_msgTypes[6]
+	mi := &file_spoor_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1214,7 @@ func (x *FileWrite) String() string {
 func (*FileWrite) ProtoMessage() {}
 
 func (x *FileWrite) ProtoReflect() protoreflect.Message {
-	mi := &file_spoor_v1_event_proto_msgTypes[6]
+	mi := &file_spoor_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1227,7 @@ func (x *FileWrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileWrite.ProtoReflect.Descriptor instead.
 func (*FileWrite) Descriptor() ([]byte, []int) {
-	return file_spoor_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FileWrite) GetFile() *File {
@@ -1146,7 +1299,7 @@ type FileChange struct {
 
 func (x *FileChange) Reset() {
 	*x = FileChange{}
-	mi := &file_spoor_v1_event_proto_msgTypes[7]
+	mi := &file_spoor_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1311,7 @@ func (x *FileChange) String() string {
 func (*FileChange) ProtoMessage() {}
 
 func (x *FileChange) ProtoReflect() protoreflect.Message {
-	mi := &file_spoor_v1_event_proto_msgTypes[7]
+	mi := &file_spoor_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1324,7 @@ func (x *FileChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileChange.ProtoReflect.Descriptor instead.
 func (*FileChange) Descriptor() ([]byte, []int) {
-	return file_spoor_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *FileChange) GetOperation() FileChange_Operation {
@@ -1226,15 +1379,17 @@ type Endpoint struct {
 	// DNS name that was asked for to get the address, where known.
 	DnsName string `protobuf:"bytes,3,opt,name=dns_name,json=dnsName,proto3" json:"dns_name,omitempty"`
 	// Who holds the other end, where known.
-	Workload      *Workload `protobuf:"bytes,4,opt,name=workload,proto3" json:"workload,omitempty"`
-	ExecId        string    `protobuf:"bytes,5,opt,name=exec_id,json=execId,proto3" json:"exec_id,omitempty"`
+	Workload *Workload `protobuf:"bytes,4,opt,name=workload,proto3" json:"workload,omitempty"`
+	ExecId   string    `protobuf:"bytes,5,opt,name=exec_id,json=execId,proto3" json:"exec_id,omitempty"`
+	// Of a peer whose workload is not known, why that is so, as of when it was asked for.
+	Unknown       Endpoint_Unknown `protobuf:"varint,6,opt,name=unknown,proto3,enum=spoor.v1.Endpoint_Unknown" json:"unknown,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_spoor_v1_event_proto_msgTypes[8]
+	mi := &file_spoor_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1401,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_spoor_v1_event_proto_msgTypes[8]
+	mi := &file_spoor_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1414,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_spoor_v1_event_proto_rawDescGZIP(), []int{8}
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Endpoint) GetAddress() string {
@@ -1297,6 +1452,13 @@ func (x *Endpoint) GetExecId() string {
 	return ""
 }
 
+func (x *Endpoint) GetUnknown() Endpoint_Unknown {
+	if x != nil {
+		return x.Unknown
+	}
+	return Endpoint_UNKNOWN_UNSPECIFIED
+}
+
 // Flow sums up the connections between one process and one peer in an interval.
 type Flow struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -1320,14 +1482,17 @@ type Flow struct {
 	BytesSent     uint64 `protobuf:"varint,12,opt,name=bytes_sent,json=bytesSent,proto3" json:"bytes_sent,omitempty"`
 	BytesReceived uint64 `protobuf:"varint,13,opt,name=bytes_received,json=bytesReceived,proto3" json:"bytes_received,omitempty"`
 	// A sample of the clients' ephemeral ports, the same at both ends: the smallest hashes of (address, port) pairs.
-	ClientPorts   []uint32 `protobuf:"varint,14,rep,packed,name=client_ports,json=clientPorts,proto3" json:"client_ports,omitempty"`
+	ClientPorts []uint32 `protobuf:"varint,14,rep,packed,name=client_ports,json=clientPorts,proto3" json:"client_ports,omitempty"`
+	// Outbound: where the node sent these connections instead of to the peer (destination NAT, as of a service address), and as
+	// whom (source NAT), where it did: what the other end sees of them. At most 16.
+	Translations  []*Translation `protobuf:"bytes,15,rep,name=translations,proto3" json:"translations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Flow) Reset() {
 	*x = Flow{}
-	mi := &file_spoor_v1_event_proto_msgTypes[9]
+	mi := &file_spoor_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1339,7 +1504,7 @@ func (x *Flow) String() string {
 func (*Flow) ProtoMessage() {}
 
 func (x *Flow) ProtoReflect() protoreflect.Message {
-	mi := &file_spoor_v1_event_proto_msgTypes[9]
+	mi := &file_spoor_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1352,7 +1517,7 @@ func (x *Flow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flow.ProtoReflect.Descriptor instead.
 func (*Flow) Descriptor() ([]byte, []int) {
-	return file_spoor_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Flow) GetTransport() Transport {
@@ -1453,6 +1618,67 @@ func (x *Flow) GetClientPorts() []uint32 {
 	return nil
 }
 
+func (x *Flow) GetTranslations() []*Translation {
+	if x != nil {
+		return x.Translations
+	}
+	return nil
+}
+
+// Translation is what a connection's packets carry when they have left the node.
+type Translation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the server, and of the client.
+	Server        *Endpoint `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	Client        *Endpoint `protobuf:"bytes,2,opt,name=client,proto3" json:"client,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Translation) Reset() {
+	*x = Translation{}
+	mi := &file_spoor_v1_event_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Translation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Translation) ProtoMessage() {}
+
+func (x *Translation) ProtoReflect() protoreflect.Message {
+	mi := &file_spoor_v1_event_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Translation.ProtoReflect.Descriptor instead.
+func (*Translation) Descriptor() ([]byte, []int) {
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Translation) GetServer() *Endpoint {
+	if x != nil {
+		return x.Server
+	}
+	return nil
+}
+
+func (x *Translation) GetClient() *Endpoint {
+	if x != nil {
+		return x.Client
+	}
+	return nil
+}
+
 // Listen: a process accepts connections on a port, or no longer does.
 type Listen struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -1468,7 +1694,7 @@ type Listen struct {
 
 func (x *Listen) Reset() {
 	*x = Listen{}
-	mi := &file_spoor_v1_event_proto_msgTypes[10]
+	mi := &file_spoor_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1480,7 +1706,7 @@ func (x *Listen) String() string {
 func (*Listen) ProtoMessage() {}
 
 func (x *Listen) ProtoReflect() protoreflect.Message {
-	mi := &file_spoor_v1_event_proto_msgTypes[10]
+	mi := &file_spoor_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1493,7 +1719,7 @@ func (x *Listen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listen.ProtoReflect.Descriptor instead.
 func (*Listen) Descriptor() ([]byte, []int) {
-	return file_spoor_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Listen) GetTransport() Transport {
@@ -1560,7 +1786,7 @@ type Dns struct {
 
 func (x *Dns) Reset() {
 	*x = Dns{}
-	mi := &file_spoor_v1_event_proto_msgTypes[11]
+	mi := &file_spoor_v1_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +1798,7 @@ func (x *Dns) String() string {
 func (*Dns) ProtoMessage() {}
 
 func (x *Dns) ProtoReflect() protoreflect.Message {
-	mi := &file_spoor_v1_event_proto_msgTypes[11]
+	mi := &file_spoor_v1_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +1811,7 @@ func (x *Dns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dns.ProtoReflect.Descriptor instead.
 func (*Dns) Descriptor() ([]byte, []int) {
-	return file_spoor_v1_event_proto_rawDescGZIP(), []int{11}
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Dns) GetName() string {
@@ -1685,7 +1911,7 @@ type Share struct {
 
 func (x *Share) Reset() {
 	*x = Share{}
-	mi := &file_spoor_v1_event_proto_msgTypes[12]
+	mi := &file_spoor_v1_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +1923,7 @@ func (x *Share) String() string {
 func (*Share) ProtoMessage() {}
 
 func (x *Share) ProtoReflect() protoreflect.Message {
-	mi := &file_spoor_v1_event_proto_msgTypes[12]
+	mi := &file_spoor_v1_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +1936,7 @@ func (x *Share) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Share.ProtoReflect.Descriptor instead.
 func (*Share) Descriptor() ([]byte, []int) {
-	return file_spoor_v1_event_proto_rawDescGZIP(), []int{12}
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Share) GetKind() Share_Kind {
@@ -1780,7 +2006,7 @@ type Loss struct {
 
 func (x *Loss) Reset() {
 	*x = Loss{}
-	mi := &file_spoor_v1_event_proto_msgTypes[13]
+	mi := &file_spoor_v1_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1792,7 +2018,7 @@ func (x *Loss) String() string {
 func (*Loss) ProtoMessage() {}
 
 func (x *Loss) ProtoReflect() protoreflect.Message {
-	mi := &file_spoor_v1_event_proto_msgTypes[13]
+	mi := &file_spoor_v1_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1805,7 +2031,7 @@ func (x *Loss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loss.ProtoReflect.Descriptor instead.
 func (*Loss) Descriptor() ([]byte, []int) {
-	return file_spoor_v1_event_proto_rawDescGZIP(), []int{13}
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Loss) GetSource() string {
@@ -1857,7 +2083,7 @@ type Coverage struct {
 
 func (x *Coverage) Reset() {
 	*x = Coverage{}
-	mi := &file_spoor_v1_event_proto_msgTypes[14]
+	mi := &file_spoor_v1_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +2095,7 @@ func (x *Coverage) String() string {
 func (*Coverage) ProtoMessage() {}
 
 func (x *Coverage) ProtoReflect() protoreflect.Message {
-	mi := &file_spoor_v1_event_proto_msgTypes[14]
+	mi := &file_spoor_v1_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +2108,7 @@ func (x *Coverage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Coverage.ProtoReflect.Descriptor instead.
 func (*Coverage) Descriptor() ([]byte, []int) {
-	return file_spoor_v1_event_proto_rawDescGZIP(), []int{14}
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Coverage) GetSensor() string {
@@ -1940,7 +2166,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_spoor_v1_event_proto_msgTypes[15]
+	mi := &file_spoor_v1_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1952,7 +2178,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_spoor_v1_event_proto_msgTypes[15]
+	mi := &file_spoor_v1_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1965,7 +2191,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_spoor_v1_event_proto_rawDescGZIP(), []int{15}
+	return file_spoor_v1_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Event) GetSequence() uint64 {
@@ -2194,7 +2420,7 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x12\n" +
-	"\x04name\x18\x04 \x01(\tR\x04name\"\xe6\x02\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\"\x84\x03\n" +
 	"\bInstance\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\bworkload\x18\x02 \x01(\v2\x12.spoor.v1.WorkloadR\bworkload\x12\x1b\n" +
@@ -2208,7 +2434,8 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"start_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12#\n" +
 	"\rrestart_count\x18\n" +
-	" \x01(\rR\frestartCount\"\xf6\x03\n" +
+	" \x01(\rR\frestartCount\x12\x1c\n" +
+	"\taddresses\x18\v \x03(\tR\taddresses\"\xf6\x03\n" +
 	"\aProcess\x12\x17\n" +
 	"\aexec_id\x18\x01 \x01(\tR\x06execId\x12$\n" +
 	"\x0eparent_exec_id\x18\x02 \x01(\tR\fparentExecId\x12\x12\n" +
@@ -2242,7 +2469,7 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"\vCAUSE_FOUND\x10\x03\"B\n" +
 	"\vProcessExit\x12\x1b\n" +
 	"\texit_code\x18\x01 \x01(\rR\bexitCode\x12\x16\n" +
-	"\x06signal\x18\x02 \x01(\rR\x06signal\"\xb3\x02\n" +
+	"\x06signal\x18\x02 \x01(\rR\x06signal\"\xdd\x02\n" +
 	"\x04File\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x19\n" +
 	"\bpath_raw\x18\x02 \x01(\fR\apathRaw\x12%\n" +
@@ -2256,7 +2483,13 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"\rstorage_class\x18\b \x01(\x0e2\x16.spoor.v1.StorageClassR\fstorageClass\x12\x1b\n" +
 	"\thost_path\x18\t \x01(\tR\bhostPath\x12\x1a\n" +
 	"\bunlinked\x18\n" +
-	" \x01(\bR\bunlinked\"\xff\x01\n" +
+	" \x01(\bR\bunlinked\x12(\n" +
+	"\x06volume\x18\v \x01(\v2\x10.spoor.v1.VolumeR\x06volume\"_\n" +
+	"\x06Volume\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x14\n" +
+	"\x05claim\x18\x03 \x01(\tR\x05claim\x12\x17\n" +
+	"\apod_uid\x18\x04 \x01(\tR\x06podUid\"\xff\x01\n" +
 	"\tFileWrite\x12\"\n" +
 	"\x04file\x18\x01 \x01(\v2\x0e.spoor.v1.FileR\x04file\x120\n" +
 	"\x05first\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05first\x12.\n" +
@@ -2282,13 +2515,20 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"\x10OPERATION_RENAME\x10\x02\x12\x12\n" +
 	"\x0eOPERATION_LINK\x10\x03\x12\x14\n" +
 	"\x10OPERATION_UNLINK\x10\x04\x12\x18\n" +
-	"\x14OPERATION_ATTRIBUTES\x10\x05\"\x9c\x01\n" +
+	"\x14OPERATION_ATTRIBUTES\x10\x05\"\xcd\x02\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x19\n" +
 	"\bdns_name\x18\x03 \x01(\tR\adnsName\x12.\n" +
 	"\bworkload\x18\x04 \x01(\v2\x12.spoor.v1.WorkloadR\bworkload\x12\x17\n" +
-	"\aexec_id\x18\x05 \x01(\tR\x06execId\"\x87\x04\n" +
+	"\aexec_id\x18\x05 \x01(\tR\x06execId\x124\n" +
+	"\aunknown\x18\x06 \x01(\x0e2\x1a.spoor.v1.Endpoint.UnknownR\aunknown\"y\n" +
+	"\aUnknown\x12\x17\n" +
+	"\x13UNKNOWN_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fUNKNOWN_NOT_YET\x10\x01\x12\x14\n" +
+	"\x10UNKNOWN_NO_AGENT\x10\x02\x12\x13\n" +
+	"\x0fUNKNOWN_OUTSIDE\x10\x03\x12\x15\n" +
+	"\x11UNKNOWN_NO_ANSWER\x10\x04\"\xc2\x04\n" +
 	"\x04Flow\x121\n" +
 	"\ttransport\x18\x01 \x01(\x0e2\x13.spoor.v1.TransportR\ttransport\x121\n" +
 	"\tdirection\x18\x02 \x01(\x0e2\x13.spoor.v1.DirectionR\tdirection\x12(\n" +
@@ -2305,7 +2545,11 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"bytes_sent\x18\f \x01(\x04R\tbytesSent\x12%\n" +
 	"\x0ebytes_received\x18\r \x01(\x04R\rbytesReceived\x12!\n" +
-	"\fclient_ports\x18\x0e \x03(\rR\vclientPorts\"\xb5\x01\n" +
+	"\fclient_ports\x18\x0e \x03(\rR\vclientPorts\x129\n" +
+	"\ftranslations\x18\x0f \x03(\v2\x15.spoor.v1.TranslationR\ftranslations\"e\n" +
+	"\vTranslation\x12*\n" +
+	"\x06server\x18\x01 \x01(\v2\x12.spoor.v1.EndpointR\x06server\x12*\n" +
+	"\x06client\x18\x02 \x01(\v2\x12.spoor.v1.EndpointR\x06client\"\xb5\x01\n" +
 	"\x06Listen\x121\n" +
 	"\ttransport\x18\x01 \x01(\x0e2\x13.spoor.v1.TransportR\ttransport\x12(\n" +
 	"\x05local\x18\x02 \x01(\v2\x12.spoor.v1.EndpointR\x05local\x12\x15\n" +
@@ -2409,82 +2653,90 @@ func file_spoor_v1_event_proto_rawDescGZIP() []byte {
 	return file_spoor_v1_event_proto_rawDescData
 }
 
-var file_spoor_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_spoor_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_spoor_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_spoor_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_spoor_v1_event_proto_goTypes = []any{
 	(StorageClass)(0),             // 0: spoor.v1.StorageClass
 	(Transport)(0),                // 1: spoor.v1.Transport
 	(Direction)(0),                // 2: spoor.v1.Direction
 	(ProcessStart_Cause)(0),       // 3: spoor.v1.ProcessStart.Cause
 	(FileChange_Operation)(0),     // 4: spoor.v1.FileChange.Operation
-	(Share_Kind)(0),               // 5: spoor.v1.Share.Kind
-	(Share_Access)(0),             // 6: spoor.v1.Share.Access
-	(*Workload)(nil),              // 7: spoor.v1.Workload
-	(*Instance)(nil),              // 8: spoor.v1.Instance
-	(*Process)(nil),               // 9: spoor.v1.Process
-	(*ProcessStart)(nil),          // 10: spoor.v1.ProcessStart
-	(*ProcessExit)(nil),           // 11: spoor.v1.ProcessExit
-	(*File)(nil),                  // 12: spoor.v1.File
-	(*FileWrite)(nil),             // 13: spoor.v1.FileWrite
-	(*FileChange)(nil),            // 14: spoor.v1.FileChange
-	(*Endpoint)(nil),              // 15: spoor.v1.Endpoint
-	(*Flow)(nil),                  // 16: spoor.v1.Flow
-	(*Listen)(nil),                // 17: spoor.v1.Listen
-	(*Dns)(nil),                   // 18: spoor.v1.Dns
-	(*Share)(nil),                 // 19: spoor.v1.Share
-	(*Loss)(nil),                  // 20: spoor.v1.Loss
-	(*Coverage)(nil),              // 21: spoor.v1.Coverage
-	(*Event)(nil),                 // 22: spoor.v1.Event
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(Endpoint_Unknown)(0),         // 5: spoor.v1.Endpoint.Unknown
+	(Share_Kind)(0),               // 6: spoor.v1.Share.Kind
+	(Share_Access)(0),             // 7: spoor.v1.Share.Access
+	(*Workload)(nil),              // 8: spoor.v1.Workload
+	(*Instance)(nil),              // 9: spoor.v1.Instance
+	(*Process)(nil),               // 10: spoor.v1.Process
+	(*ProcessStart)(nil),          // 11: spoor.v1.ProcessStart
+	(*ProcessExit)(nil),           // 12: spoor.v1.ProcessExit
+	(*File)(nil),                  // 13: spoor.v1.File
+	(*Volume)(nil),                // 14: spoor.v1.Volume
+	(*FileWrite)(nil),             // 15: spoor.v1.FileWrite
+	(*FileChange)(nil),            // 16: spoor.v1.FileChange
+	(*Endpoint)(nil),              // 17: spoor.v1.Endpoint
+	(*Flow)(nil),                  // 18: spoor.v1.Flow
+	(*Translation)(nil),           // 19: spoor.v1.Translation
+	(*Listen)(nil),                // 20: spoor.v1.Listen
+	(*Dns)(nil),                   // 21: spoor.v1.Dns
+	(*Share)(nil),                 // 22: spoor.v1.Share
+	(*Loss)(nil),                  // 23: spoor.v1.Loss
+	(*Coverage)(nil),              // 24: spoor.v1.Coverage
+	(*Event)(nil),                 // 25: spoor.v1.Event
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
 }
 var file_spoor_v1_event_proto_depIdxs = []int32{
-	7,  // 0: spoor.v1.Instance.workload:type_name -> spoor.v1.Workload
-	23, // 1: spoor.v1.Instance.start_time:type_name -> google.protobuf.Timestamp
-	23, // 2: spoor.v1.Process.start_time:type_name -> google.protobuf.Timestamp
+	8,  // 0: spoor.v1.Instance.workload:type_name -> spoor.v1.Workload
+	26, // 1: spoor.v1.Instance.start_time:type_name -> google.protobuf.Timestamp
+	26, // 2: spoor.v1.Process.start_time:type_name -> google.protobuf.Timestamp
 	3,  // 3: spoor.v1.ProcessStart.cause:type_name -> spoor.v1.ProcessStart.Cause
 	0,  // 4: spoor.v1.File.storage_class:type_name -> spoor.v1.StorageClass
-	12, // 5: spoor.v1.FileWrite.file:type_name -> spoor.v1.File
-	23, // 6: spoor.v1.FileWrite.first:type_name -> google.protobuf.Timestamp
-	23, // 7: spoor.v1.FileWrite.last:type_name -> google.protobuf.Timestamp
-	4,  // 8: spoor.v1.FileChange.operation:type_name -> spoor.v1.FileChange.Operation
-	12, // 9: spoor.v1.FileChange.file:type_name -> spoor.v1.File
-	7,  // 10: spoor.v1.Endpoint.workload:type_name -> spoor.v1.Workload
-	1,  // 11: spoor.v1.Flow.transport:type_name -> spoor.v1.Transport
-	2,  // 12: spoor.v1.Flow.direction:type_name -> spoor.v1.Direction
-	15, // 13: spoor.v1.Flow.local:type_name -> spoor.v1.Endpoint
-	15, // 14: spoor.v1.Flow.peer:type_name -> spoor.v1.Endpoint
-	23, // 15: spoor.v1.Flow.first:type_name -> google.protobuf.Timestamp
-	23, // 16: spoor.v1.Flow.last:type_name -> google.protobuf.Timestamp
-	1,  // 17: spoor.v1.Listen.transport:type_name -> spoor.v1.Transport
-	15, // 18: spoor.v1.Listen.local:type_name -> spoor.v1.Endpoint
-	15, // 19: spoor.v1.Dns.server:type_name -> spoor.v1.Endpoint
-	23, // 20: spoor.v1.Dns.first:type_name -> google.protobuf.Timestamp
-	23, // 21: spoor.v1.Dns.last:type_name -> google.protobuf.Timestamp
-	5,  // 22: spoor.v1.Share.kind:type_name -> spoor.v1.Share.Kind
-	12, // 23: spoor.v1.Share.file:type_name -> spoor.v1.File
-	7,  // 24: spoor.v1.Share.other:type_name -> spoor.v1.Workload
-	6,  // 25: spoor.v1.Share.access:type_name -> spoor.v1.Share.Access
-	23, // 26: spoor.v1.Share.written:type_name -> google.protobuf.Timestamp
-	23, // 27: spoor.v1.Loss.from:type_name -> google.protobuf.Timestamp
-	23, // 28: spoor.v1.Loss.to:type_name -> google.protobuf.Timestamp
-	23, // 29: spoor.v1.Event.time:type_name -> google.protobuf.Timestamp
-	8,  // 30: spoor.v1.Event.instance:type_name -> spoor.v1.Instance
-	9,  // 31: spoor.v1.Event.process:type_name -> spoor.v1.Process
-	10, // 32: spoor.v1.Event.process_start:type_name -> spoor.v1.ProcessStart
-	11, // 33: spoor.v1.Event.process_exit:type_name -> spoor.v1.ProcessExit
-	13, // 34: spoor.v1.Event.file_write:type_name -> spoor.v1.FileWrite
-	14, // 35: spoor.v1.Event.file_change:type_name -> spoor.v1.FileChange
-	16, // 36: spoor.v1.Event.flow:type_name -> spoor.v1.Flow
-	17, // 37: spoor.v1.Event.listen:type_name -> spoor.v1.Listen
-	18, // 38: spoor.v1.Event.dns:type_name -> spoor.v1.Dns
-	19, // 39: spoor.v1.Event.share:type_name -> spoor.v1.Share
-	20, // 40: spoor.v1.Event.loss:type_name -> spoor.v1.Loss
-	21, // 41: spoor.v1.Event.coverage:type_name -> spoor.v1.Coverage
-	42, // [42:42] is the sub-list for method output_type
-	42, // [42:42] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	14, // 5: spoor.v1.File.volume:type_name -> spoor.v1.Volume
+	13, // 6: spoor.v1.FileWrite.file:type_name -> spoor.v1.File
+	26, // 7: spoor.v1.FileWrite.first:type_name -> google.protobuf.Timestamp
+	26, // 8: spoor.v1.FileWrite.last:type_name -> google.protobuf.Timestamp
+	4,  // 9: spoor.v1.FileChange.operation:type_name -> spoor.v1.FileChange.Operation
+	13, // 10: spoor.v1.FileChange.file:type_name -> spoor.v1.File
+	8,  // 11: spoor.v1.Endpoint.workload:type_name -> spoor.v1.Workload
+	5,  // 12: spoor.v1.Endpoint.unknown:type_name -> spoor.v1.Endpoint.Unknown
+	1,  // 13: spoor.v1.Flow.transport:type_name -> spoor.v1.Transport
+	2,  // 14: spoor.v1.Flow.direction:type_name -> spoor.v1.Direction
+	17, // 15: spoor.v1.Flow.local:type_name -> spoor.v1.Endpoint
+	17, // 16: spoor.v1.Flow.peer:type_name -> spoor.v1.Endpoint
+	26, // 17: spoor.v1.Flow.first:type_name -> google.protobuf.Timestamp
+	26, // 18: spoor.v1.Flow.last:type_name -> google.protobuf.Timestamp
+	19, // 19: spoor.v1.Flow.translations:type_name -> spoor.v1.Translation
+	17, // 20: spoor.v1.Translation.server:type_name -> spoor.v1.Endpoint
+	17, // 21: spoor.v1.Translation.client:type_name -> spoor.v1.Endpoint
+	1,  // 22: spoor.v1.Listen.transport:type_name -> spoor.v1.Transport
+	17, // 23: spoor.v1.Listen.local:type_name -> spoor.v1.Endpoint
+	17, // 24: spoor.v1.Dns.server:type_name -> spoor.v1.Endpoint
+	26, // 25: spoor.v1.Dns.first:type_name -> google.protobuf.Timestamp
+	26, // 26: spoor.v1.Dns.last:type_name -> google.protobuf.Timestamp
+	6,  // 27: spoor.v1.Share.kind:type_name -> spoor.v1.Share.Kind
+	13, // 28: spoor.v1.Share.file:type_name -> spoor.v1.File
+	8,  // 29: spoor.v1.Share.other:type_name -> spoor.v1.Workload
+	7,  // 30: spoor.v1.Share.access:type_name -> spoor.v1.Share.Access
+	26, // 31: spoor.v1.Share.written:type_name -> google.protobuf.Timestamp
+	26, // 32: spoor.v1.Loss.from:type_name -> google.protobuf.Timestamp
+	26, // 33: spoor.v1.Loss.to:type_name -> google.protobuf.Timestamp
+	26, // 34: spoor.v1.Event.time:type_name -> google.protobuf.Timestamp
+	9,  // 35: spoor.v1.Event.instance:type_name -> spoor.v1.Instance
+	10, // 36: spoor.v1.Event.process:type_name -> spoor.v1.Process
+	11, // 37: spoor.v1.Event.process_start:type_name -> spoor.v1.ProcessStart
+	12, // 38: spoor.v1.Event.process_exit:type_name -> spoor.v1.ProcessExit
+	15, // 39: spoor.v1.Event.file_write:type_name -> spoor.v1.FileWrite
+	16, // 40: spoor.v1.Event.file_change:type_name -> spoor.v1.FileChange
+	18, // 41: spoor.v1.Event.flow:type_name -> spoor.v1.Flow
+	20, // 42: spoor.v1.Event.listen:type_name -> spoor.v1.Listen
+	21, // 43: spoor.v1.Event.dns:type_name -> spoor.v1.Dns
+	22, // 44: spoor.v1.Event.share:type_name -> spoor.v1.Share
+	23, // 45: spoor.v1.Event.loss:type_name -> spoor.v1.Loss
+	24, // 46: spoor.v1.Event.coverage:type_name -> spoor.v1.Coverage
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_spoor_v1_event_proto_init() }
@@ -2492,7 +2744,7 @@ func file_spoor_v1_event_proto_init() {
 	if File_spoor_v1_event_proto != nil {
 		return
 	}
-	file_spoor_v1_event_proto_msgTypes[15].OneofWrappers = []any{
+	file_spoor_v1_event_proto_msgTypes[17].OneofWrappers = []any{
 		(*Event_ProcessStart)(nil),
 		(*Event_ProcessExit)(nil),
 		(*Event_FileWrite)(nil),
@@ -2509,8 +2761,8 @@ func file_spoor_v1_event_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spoor_v1_event_proto_rawDesc), len(file_spoor_v1_event_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   16,
+			NumEnums:      8,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
