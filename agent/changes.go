@@ -304,6 +304,7 @@ func (a *Agent) tellChange(ch *change) {
 		f.FsType = ch.FSType
 	}
 	f.Path, f.PathRaw = exact(file)
+	f.Volume = volumeOf(&place)
 	if place.HostPath != file && !ch.PathCut {
 		f.HostPath, _ = exact(place.HostPath)
 	}

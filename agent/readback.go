@@ -330,6 +330,7 @@ func (a *Agent) fileAsRead(reading *sensor.Reading, file *writtenFile, p *proces
 		f.FsType = file.fsType
 	}
 	f.Path, f.PathRaw = exact(seen(place, path))
+	f.Volume = volumeOf(&place)
 	if place.HostPath != f.GetPath() {
 		f.HostPath, _ = exact(place.HostPath)
 	}

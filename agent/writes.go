@@ -95,6 +95,7 @@ func (a *Agent) tellWrite(w *write) {
 		FsType: place.FSType, StorageClass: place.Class, PathTruncated: w.PathCut, Unlinked: links == 0,
 	}
 	f.Path, f.PathRaw = exact(path)
+	f.Volume = volumeOf(&place)
 	if place.HostPath != path && !w.PathCut {
 		f.HostPath, _ = exact(place.HostPath)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2/simplelru"
@@ -30,6 +29,7 @@ type Place struct {
 	HostPath string
 	Class    spoorv1.StorageClass
 	FSType   string
+	Volume   Volume
 }
 
 // Resolver finds the place of files. It is not safe for concurrent use.
@@ -38,12 +38,16 @@ type Resolver struct {
 	hostProc uint32
 	hostNS   uint32
 	tables   *lru.LRU[uint32, *table]
+	layers   layers
+	watch    *watch // of the host's mounts; nil where they are not watched
 	now      func() time.Time
 }
 
 type table struct {
 	mounts []Mount
 	read   time.Time
+	// It was read (again) after a program began there.
+	entered bool
 }
 
 // New returns a Resolver that takes the host's view from the first process that lets it: init; the kernel's own
@@ -70,9 +74,16 @@ func New() (*Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
-	tables.Add(r.hostNS, &table{mounts: mounts, read: r.now()})
+	if r.layers, err = newLayers(); err != nil {
+		return nil, err
+	}
+	r.watch = openWatch(hostProc)
+	r.keep(r.hostNS, mounts)
 	return r, nil
 }
+
+// Close releases what New took.
+func (r *Resolver) Close() error { return r.watch.close() }
 
 // Host returns a process that has the host's view, and its mount namespace (the inode number).
 func (r *Resolver) Host() (tgid, mntNS uint32) { return r.hostProc, r.hostNS }
@@ -83,12 +94,28 @@ func (r *Resolver) Root() string { return r.root }
 // Learn reads the mounts of a namespace that is not known yet, while the process that is in it still runs.
 func (r *Resolver) Learn(mntNS, tgid uint32) { r.mounts(mntNS, tgid) }
 
+// Enter says that a program begins in a mount namespace: what was read of it before may be what its runtime had yet to change.
+func (r *Resolver) Enter(mntNS, tgid uint32) {
+	if mntNS == r.hostNS || mntNS == 0 {
+		return
+	}
+	if t, known := r.tables.Get(mntNS); known && !t.entered {
+		if r.read(mntNS, tgid) {
+			t, _ = r.tables.Get(mntNS)
+		}
+		t.entered = true
+	}
+}
+
+// Look reads the host's mounts if they changed: what is mounted for a short time only is remembered.
+func (r *Resolver) Look() { r.mounts(r.hostNS, r.hostProc) }
+
 // Locate finds the file at path within the file system dev, for a process tgid in the mount namespace mntNS (its inode
 // number). The path is "" when nobody knows it.
 func (r *Resolver) Locate(mntNS, tgid, dev uint32, path string) Place {
 	host := r.mounts(r.hostNS, r.hostProc)
-	own := host
-	if mntNS != r.hostNS && mntNS != 0 {
+	own, onHost := host, mntNS == r.hostNS || mntNS == 0
+	if !onHost {
 		if own = r.mounts(mntNS, tgid); own == nil { // it ended before anybody looked: the host's view is the best that is left
 			own = host
 		}
@@ -106,10 +133,14 @@ func (r *Resolver) Locate(mntNS, tgid, dev uint32, path string) Place {
 			if m.UpperDir == "" {
 				continue
 			}
-			if rest, ok := below(p.HostPath, m.UpperDir); ok {
+			if rest, ok := below(p.HostPath, m.UpperDir); ok && (onHost || m.Point == "/" || !r.layers.has(m.UpperDir)) {
 				p.Path, p.Class = join(m.Point, rest), spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER
 				return p
 			}
+		}
+		// The container's own view is not known, or from before it was made.
+		if !onHost && r.layers.locate(&p) {
+			return p
 		}
 	}
 	if m, seen, ok := find(own, dev, path); ok {
@@ -118,25 +149,15 @@ func (r *Resolver) Locate(mntNS, tgid, dev uint32, path string) Place {
 			p.Path = seen
 		}
 	}
-	p.Class = classOf(p, mntNS == r.hostNS || mntNS == 0)
+	if seen, v, ok := volumeOf(host, own, dev, path); ok {
+		p.HostPath, p.Volume, p.Class = seen, v, v.class()
+		return p
+	}
+	p.Class = classOf(p, onHost)
 	return p
 }
 
-var volume = regexp.MustCompile(`/pods/[0-9a-f-]{36}/(?:volumes/kubernetes\.io~([a-z0-9-]+)|volume-subpaths)/`)
-
-// classOf judges by the path on the host: kubelet keeps a pod's volumes in directories named after their plugin
-// (pkg/volume/util, GetPodVolumeDirName).
 func classOf(p Place, onHost bool) spoorv1.StorageClass {
-	if m := volume.FindStringSubmatch(p.HostPath); m != nil {
-		switch m[1] {
-		case "empty-dir":
-			return spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME
-		case "configmap", "secret", "projected", "downward-api":
-			return spoorv1.StorageClass_STORAGE_CLASS_CONFIG
-		default:
-			return spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME
-		}
-	}
 	switch {
 	case p.FSType == "tmpfs" || p.FSType == "ramfs":
 		return spoorv1.StorageClass_STORAGE_CLASS_TMPFS
@@ -167,8 +188,6 @@ func (r *Resolver) Stat(p Place, inode uint64) (size uint64, links uint32, ok bo
 	return st.Size, st.Nlink, true
 }
 
-var errElsewhere = errors.New("the process is gone or in another mount namespace")
-
 // namespaceOf returns the inode number of a process's mount namespace; 0 when it is gone.
 func namespaceOf(tgid uint32) uint32 {
 	var st unix.Stat_t
@@ -180,20 +199,42 @@ func namespaceOf(tgid uint32) uint32 {
 
 func (r *Resolver) mounts(ns, tgid uint32) []Mount {
 	t, known := r.tables.Get(ns)
-	if known && r.now().Sub(t.read) < mountsAge {
-		return t.mounts
-	}
-	var mounts []Mount
-	err := errElsewhere
-	if ns == namespaceOf(tgid) {
-		mounts, err = ReadMounts(tgid)
-	}
-	if err != nil || len(mounts) == 0 { // the process is gone: what was read earlier still holds for it
-		if known {
+	if known {
+		fresh := r.now().Sub(t.read) < mountsAge
+		if ns == r.hostNS && r.watch != nil {
+			fresh = !r.watch.changed()
+		}
+		if fresh {
 			return t.mounts
 		}
+	}
+	if !r.read(ns, tgid) && !known {
 		return nil
 	}
-	r.tables.Add(ns, &table{mounts: mounts, read: r.now()})
-	return mounts
+	t, _ = r.tables.Get(ns)
+	return t.mounts
+}
+
+// read reads the mounts of a namespace, unless the process is gone: then what was read earlier still holds for it.
+func (r *Resolver) read(ns, tgid uint32) bool {
+	if ns != namespaceOf(tgid) {
+		return false
+	}
+	mounts, err := ReadMounts(tgid)
+	if err != nil || len(mounts) == 0 {
+		return false
+	}
+	r.keep(ns, mounts)
+	return true
+}
+
+func (r *Resolver) keep(ns uint32, mounts []Mount) {
+	t := &table{mounts: mounts, read: r.now()}
+	if old, ok := r.tables.Peek(ns); ok {
+		t.entered = old.entered
+	}
+	r.tables.Add(ns, t)
+	if ns == r.hostNS {
+		r.layers.learn(mounts)
+	}
 }

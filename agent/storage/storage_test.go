@@ -48,7 +48,8 @@ func newResolver(t *testing.T) *Resolver {
 }
 
 func TestLocate(t *testing.T) {
-	const pod = "/var/lib/kubelet/pods/6d5f1f6e-3b8e-4f55-9d5c-0a8f0b0c0d0e/volumes/kubernetes.io~"
+	const uid = "6d5f1f6e-3b8e-4f55-9d5c-0a8f0b0c0d0e"
+	const pod = "/var/lib/kubelet/pods/" + uid + "/volumes/kubernetes.io~"
 	r := newResolver(t)
 	for _, tc := range []struct {
 		name string
@@ -57,43 +58,43 @@ func TestLocate(t *testing.T) {
 		path string
 		want Place
 	}{
-		{"host", hostNS, sda1, "/etc/passwd", Place{"/etc/passwd", "/etc/passwd", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4"}},
+		{"host", hostNS, sda1, "/etc/passwd", Place{"/etc/passwd", "/etc/passwd", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}}},
 		{
 			"bind mount of the host: the narrower root", hostNS, sda1, "/srv/data/x",
-			Place{"/mnt/data/x", "/mnt/data/x", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4"},
+			Place{"/mnt/data/x", "/mnt/data/x", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}},
 		},
 		{
 			"no component is cut in the middle", hostNS, sda1, "/srv/database",
-			Place{"/srv/database", "/srv/database", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4"},
+			Place{"/srv/database", "/srv/database", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}},
 		},
-		{"escaped mount point", hostNS, sda2, "/f", Place{"/srv/with space/f", "/srv/with space/f", spoorv1.StorageClass_STORAGE_CLASS_HOST, "xfs"}},
-		{"tmpfs", hostNS, 30, "/seg", Place{"/dev/shm/seg", "/dev/shm/seg", spoorv1.StorageClass_STORAGE_CLASS_TMPFS, "tmpfs"}},
+		{"escaped mount point", hostNS, sda2, "/f", Place{"/srv/with space/f", "/srv/with space/f", spoorv1.StorageClass_STORAGE_CLASS_HOST, "xfs", Volume{}}},
+		{"tmpfs", hostNS, 30, "/seg", Place{"/dev/shm/seg", "/dev/shm/seg", spoorv1.StorageClass_STORAGE_CLASS_TMPFS, "tmpfs", Volume{}}},
 		{
 			"writable layer", containerNS, sda1, "/var/lib/ctr/12/fs/app/state.db",
-			Place{"/app/state.db", "/var/lib/ctr/12/fs/app/state.db", spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER, "ext4"},
+			Place{"/app/state.db", "/var/lib/ctr/12/fs/app/state.db", spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER, "ext4", Volume{}},
 		},
 		{
 			"emptyDir", containerNS, sda1, pod + "empty-dir/cache/a",
-			Place{"/cache/a", pod + "empty-dir/cache/a", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "ext4"},
+			Place{"/cache/a", pod + "empty-dir/cache/a", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "ext4", Volume{"empty-dir", "cache", uid}},
 		},
 		{
 			"emptyDir in memory", containerNS, 40, "/a",
-			Place{"/mem/a", pod + "empty-dir/mem/a", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "tmpfs"},
+			Place{"/mem/a", pod + "empty-dir/mem/a", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "tmpfs", Volume{"empty-dir", "mem", uid}},
 		},
 		{
 			"claim", containerNS, sda1, pod + "csi/pvc-1/mount/t",
-			Place{"/data/t", pod + "csi/pvc-1/mount/t", spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME, "ext4"},
+			Place{"/data/t", pod + "csi/pvc-1/mount/t", spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME, "ext4", Volume{"csi", "pvc-1", uid}},
 		},
 		{
 			"config map", containerNS, sda1, pod + "configmap/cfg/a",
-			Place{"/cfg/a", pod + "configmap/cfg/a", spoorv1.StorageClass_STORAGE_CLASS_CONFIG, "ext4"},
+			Place{"/cfg/a", pod + "configmap/cfg/a", spoorv1.StorageClass_STORAGE_CLASS_CONFIG, "ext4", Volume{"configmap", "cfg", uid}},
 		},
 		{
 			"host path", containerNS, sda1, "/etc/app/x",
-			Place{"/etc/app/x", "/etc/app/x", spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH, "ext4"},
+			Place{"/etc/app/x", "/etc/app/x", spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH, "ext4", Volume{}},
 		},
 		{"no mount shows it", containerNS, 99, "/x", Place{}},
-		{"no name", hostNS, sda1, "", Place{"", "", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4"}},
+		{"no name", hostNS, sda1, "", Place{"", "", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := r.Locate(tc.ns, 0, tc.dev, tc.path); got != tc.want {
@@ -137,6 +138,7 @@ func TestMountsAreReadAgain(t *testing.T) {
 	r.now = func() time.Time { return now }
 	self := uint32(os.Getpid())
 	ns := namespaceOf(self)
+	r.hostNS = 0 // whose mounts are watched instead
 	r.tables.Add(ns, &table{read: now})
 	if got := r.mounts(ns, self); len(got) != 0 {
 		t.Fatalf("a table just read was read again: %v", got)

@@ -80,8 +80,9 @@ type Directory struct {
 	containers *lru.LRU[string, Container]
 	pods       *lru.LRU[string, Pod]
 	owners     *lru.LRU[string, Controller] // by pod uid, as the API server has it
-	cluster    bool                         // an API server tells of this node's pods,
-	following  bool                         // and does now
+	volumes    *lru.LRU[string, []VolumeMount]
+	cluster    bool // an API server tells of this node's pods,
+	following  bool // and does now
 	wanted     map[Want]struct{}
 	changed    chan struct{} // closed and replaced when wanted grows
 	version    uint64        // grows with every answer
@@ -99,6 +100,9 @@ func NewDirectory() (*Directory, error) {
 	}
 	if d.owners, err = lru.NewLRU[string, Controller](rememberedPods, nil); err != nil {
 		return nil, fmt.Errorf("remember the owners of pods: %w", err)
+	}
+	if d.volumes, err = lru.NewLRU[string, []VolumeMount](rememberedPods, nil); err != nil {
+		return nil, fmt.Errorf("remember the volumes of pods: %w", err)
 	}
 	return d, nil
 }

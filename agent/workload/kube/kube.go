@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kube tells a workload.Directory who made the pods of one node, as the API server has it.
+// Package kube tells a workload.Directory who made the pods of one node and what volumes they have, as the API server has it.
 //
-// It asks for nothing but the metadata of the pods that are bound to its node, once, and then for what changes: what it
-// costs the API server does not depend on the size of the cluster. It keeps no pods.
+// It asks for nothing but the pods that are bound to its node, once, and then for what changes: what it costs the API server
+// does not depend on the size of the cluster. It keeps no pods: of each it takes its owner and where its volumes are mounted.
 package kube
 
 import (
@@ -15,11 +15,12 @@ import (
 
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
@@ -52,7 +53,7 @@ type Options struct {
 // Source is one API server.
 type Source struct {
 	o    Options
-	pods metadata.ResourceInterface
+	pods dynamic.ResourceInterface
 	down bool // was logged last
 }
 
@@ -64,7 +65,7 @@ func New(o Options) (*Source, error) {
 		return nil, err
 	}
 	config.UserAgent = "spoor-agent/" + o.Version
-	client, err := metadata.NewForConfig(config)
+	client, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("client of the API server: %w", err)
 	}
@@ -94,7 +95,7 @@ func configOf(kubeconfig string) (*rest.Config, error) {
 func (s *Source) Run(ctx context.Context, d *workload.Directory) error {
 	defer d.Follow(false)
 	ctx = klog.NewContext(ctx, logr.FromSlogHandler(s.o.Logger.Handler()))
-	reflector := cache.NewReflectorWithOptions(s.listerWatcher(d), &metav1.PartialObjectMetadata{}, &store{s, d}, cache.ReflectorOptions{
+	reflector := cache.NewReflectorWithOptions(s.listerWatcher(d), expected(), &store{s, d}, cache.ReflectorOptions{
 		Name: "pods of this node",
 	})
 	pause := minPause
@@ -162,9 +163,16 @@ type store struct {
 var _ cache.ReflectorStore = (*store)(nil)
 
 func (t *store) Add(obj any) error {
-	if pod, ok := obj.(*metav1.PartialObjectMetadata); ok {
-		t.d.AddOwner(string(pod.UID), controllerOf(pod))
+	pod, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return nil
 	}
+	uid := string(pod.GetUID())
+	if hash := pod.GetAnnotations()[annotationHash]; hash != "" { // of a static pod this is but an image, with a uid of its own
+		uid = hash
+	}
+	t.d.AddVolumes(uid, volumesOf(pod.Object))
+	t.d.AddOwner(string(pod.GetUID()), controllerOf(pod)) // last: a pod waits for it
 	return nil
 }
 
@@ -184,10 +192,22 @@ func (t *store) Replace(all []any, _ string) error {
 
 func (t *store) Resync() error { return nil }
 
-func controllerOf(pod *metav1.PartialObjectMetadata) workload.Controller {
-	meta := workload.PodMeta{Name: pod.Name, Labels: pod.Labels, Annotations: pod.Annotations, Created: pod.CreationTimestamp.Time}
+// By this kubelet knows a static pod.
+const annotationHash = "kubernetes.io/config.hash"
+
+// expected is what the reflector takes; it tells untyped objects by their kind.
+func expected() *unstructured.Unstructured {
+	pod := &unstructured.Unstructured{}
+	pod.SetGroupVersionKind(schema.GroupVersionKind{Version: "v1", Kind: "Pod"})
+	return pod
+}
+
+func controllerOf(pod metav1.Object) workload.Controller {
+	meta := workload.PodMeta{
+		Name: pod.GetName(), Labels: pod.GetLabels(), Annotations: pod.GetAnnotations(), Created: pod.GetCreationTimestamp().Time,
+	}
 	if owner := metav1.GetControllerOf(pod); owner != nil {
 		return meta.ControllerOf(workload.Controller{Kind: owner.Kind, Name: owner.Name})
 	}
-	return workload.Controller{Kind: workload.KindPod, Name: pod.Name}
+	return workload.Controller{Kind: workload.KindPod, Name: pod.GetName()}
 }

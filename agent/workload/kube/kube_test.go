@@ -35,7 +35,7 @@ type server struct {
 
 func pod(name, uid string, owner *metav1.OwnerReference, labels map[string]string) *metav1.PartialObjectMetadata {
 	p := &metav1.PartialObjectMetadata{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"},
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "shop", UID: types.UID(uid), Labels: labels, ResourceVersion: "7"},
 	}
 	if owner != nil {
@@ -61,7 +61,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if q.Get("watch") == "" {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		list := metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadataList"}}
+		list := metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}}
 		list.ResourceVersion = "7"
 		for _, p := range s.pods {
 			list.Items = append(list.Items, *p)

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storage
+
+import (
+	"regexp"
+
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+// Volume is what kubelet's folders tell of a volume of a pod.
+type Volume struct {
+	// The name of the plugin: empty-dir, csi, configmap, ...
+	Type string
+	// That of the volume in the pod's spec; of a persistent volume, that of the PersistentVolume.
+	Name string
+	// Uid of the pod whose volume it is.
+	Pod string
+}
+
+var (
+	// Kubelet keeps a pod's volumes in folders named after their plugin and themselves (pkg/volume/util,
+	// GetPodVolumeDirName). The uid of a static pod is a hash without dashes.
+	volumeDir = regexp.MustCompile(`/pods/([0-9a-f-]{32,36})/volumes/kubernetes\.io~([a-z0-9-]+)/([^/]+)(?:/|$)`)
+	// What kubelet mounts into every container of a pod, where a runtime lets it: a namespace that has it is of that pod.
+	podDir = regexp.MustCompile(`/pods/([0-9a-f-]{32,36})/(?:etc-hosts$|containers/|volumes/)`)
+)
+
+// volumeOf finds the volume that a file is on, and its path there as the host sees it. The file may be visible at several
+// places: below the folder of the volume, in that of a subPath, which is mounted beside it and does not say whose part it is, and,
+// when pods share a volume, in the folders of each. The one of the pod that looks is taken.
+func volumeOf(host, own []Mount, dev uint32, path string) (seen string, v Volume, ok bool) {
+	if path == "" {
+		return "", Volume{}, false
+	}
+	pod := ""
+	for _, m := range host {
+		if m.Dev != dev {
+			continue
+		}
+		rest, shows := below(path, m.Root)
+		if !shows {
+			continue
+		}
+		at := join(m.Point, rest)
+		found := volumeDir.FindStringSubmatch(at)
+		if found == nil {
+			continue
+		}
+		if ok { // there are several: it matters which
+			if pod == "" {
+				pod = podOf(own)
+			}
+			if found[1] != pod {
+				continue
+			}
+		}
+		seen, v, ok = at, Volume{Type: found[2], Name: found[3], Pod: found[1]}, true
+	}
+	return seen, v, ok
+}
+
+// podOf returns the uid of the pod that a container's mounts are of; "" when they do not tell.
+func podOf(mounts []Mount) string {
+	for _, m := range mounts {
+		if found := podDir.FindStringSubmatch(m.Root); found != nil {
+			return found[1]
+		}
+	}
+	return ""
+}
+
+func (v Volume) class() spoorv1.StorageClass {
+	switch v.Type {
+	case "empty-dir":
+		return spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME
+	case "configmap", "secret", "projected", "downward-api":
+		return spoorv1.StorageClass_STORAGE_CLASS_CONFIG
+	default:
+		return spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME
+	}
+}

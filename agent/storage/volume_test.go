@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storage
+
+import (
+	"os"
+	"testing"
+
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+)
+
+const (
+	podA   = "/var/lib/kubelet/pods/aaaaaaaa-3b8e-4f55-9d5c-0a8f0b0c0d0e"
+	podB   = "/var/lib/kubelet/pods/bbbbbbbb-3b8e-4f55-9d5c-0a8f0b0c0d0e"
+	static = "/var/lib/kubelet/pods/6174f32d7bdb8e77b1a2c3d4e5f60718"
+)
+
+// A part of a volume, and a volume that two pods share, are visible at several places.
+func TestVolumesThatAreSeenTwice(t *testing.T) {
+	const host = `22 1 8:1 / / rw - ext4 /dev/sda1 rw
+30 22 8:1 ` + podA + `/volumes/kubernetes.io~empty-dir/counts/today ` + podA + `/volume-subpaths/counts/meter/0 rw - ext4 /dev/sda1 rw
+31 22 8:9 / ` + podA + `/volumes/kubernetes.io~csi/pvc-1/mount rw - ext4 /dev/sdb rw
+32 22 8:9 / ` + podB + `/volumes/kubernetes.io~csi/pvc-1/mount rw - ext4 /dev/sdb rw
+33 22 8:9 /part ` + podA + `/volume-subpaths/pvc-1/app/1 rw - ext4 /dev/sdb rw
+34 22 8:1 /srv/disk ` + podA + `/volumes/kubernetes.io~local-volume/disk-7 rw - ext4 /dev/sda1 rw
+35 22 0:50 / ` + static + `/volumes/kubernetes.io~empty-dir/mem rw - tmpfs tmpfs rw
+`
+	container := func(pod, volumes string) []Mount {
+		return parseMounts("90 80 0:60 / / rw - overlay overlay rw,upperdir=/up\n91 90 8:1 " + pod + "/etc-hosts /etc/hosts rw - ext4 /dev/sda1 rw\n" + volumes)
+	}
+	for name, tc := range map[string]struct {
+		own      []Mount
+		dev      uint32
+		path     string
+		want     Volume
+		seen, at string
+		class    spoorv1.StorageClass
+	}{
+		"subPath of an emptyDir": {
+			container(podA, "92 90 8:1 "+podA+"/volumes/kubernetes.io~empty-dir/counts/today /counts rw - ext4 /dev/sda1 rw\n"), sda1,
+			podA + "/volumes/kubernetes.io~empty-dir/counts/today/log",
+			Volume{"empty-dir", "counts", podA[len(podA)-36:]},
+			"/counts/log", podA + "/volumes/kubernetes.io~empty-dir/counts/today/log", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME,
+		},
+		"subPath of a claim": {
+			container(podA, "92 90 8:9 /part /data rw - ext4 /dev/sdb rw\n"), 8<<20 | 9, "/part/f",
+			Volume{"csi", "pvc-1", podA[len(podA)-36:]},
+			"/data/f", podA + "/volumes/kubernetes.io~csi/pvc-1/mount/part/f",
+			spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME,
+		},
+		"one volume, the other pod": {
+			container(podB, "92 90 8:9 / /data rw - ext4 /dev/sdb rw\n"), 8<<20 | 9, "/f",
+			Volume{"csi", "pvc-1", podB[len(podB)-36:]},
+			"/data/f", podB + "/volumes/kubernetes.io~csi/pvc-1/mount/f",
+			spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME,
+		},
+		"a disk of the node": {
+			container(podA, "92 90 8:1 /srv/disk /ledger rw - ext4 /dev/sda1 rw\n"), sda1, "/srv/disk/book",
+			Volume{"local-volume", "disk-7", podA[len(podA)-36:]},
+			"/ledger/book", podA + "/volumes/kubernetes.io~local-volume/disk-7/book",
+			spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME,
+		},
+		"a static pod's": {
+			container(static, "92 90 0:50 / /mem rw - tmpfs tmpfs rw\n"), 50, "/f",
+			Volume{"empty-dir", "mem", static[len(static)-32:]},
+			"/mem/f", static + "/volumes/kubernetes.io~empty-dir/mem/f",
+			spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME,
+		},
+		"a folder of the node": {
+			container(podA, "92 90 8:1 /srv/receipts /receipts rw - ext4 /dev/sda1 rw\n"), sda1, "/srv/receipts/1",
+			Volume{},
+			"/receipts/1", "/srv/receipts/1", spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newResolver(t)
+			r.keep(hostNS, parseMounts(host))
+			r.keep(containerNS, tc.own)
+			got := r.Locate(containerNS, 0, tc.dev, tc.path)
+			if got.Volume != tc.want || got.Path != tc.seen || got.HostPath != tc.at || got.Class != tc.class {
+				t.Errorf("Locate = %+v,\nwant %+v, seen as %s, at %s, %v", got, tc.want, tc.seen, tc.at, tc.class)
+			}
+		})
+	}
+}
+
+// A container that ended before anybody could look at its mounts, or whose mounts were read before its runtime had made them:
+// its layer is known from the host's.
+func TestLayersOfContainersThatAreGone(t *testing.T) {
+	const before = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+	const task = "40 22 0:70 / /run/tasks/k8s.io/c1/rootfs rw - overlay overlay rw,lowerdir=/l,upperdir=/snap/7/fs,workdir=/snap/7/work\n"
+	for name, own := range map[string]string{"never seen": "", "seen too early": before + task} {
+		t.Run(name, func(t *testing.T) {
+			r := newResolver(t)
+			r.keep(hostNS, parseMounts(before+task))
+			r.keep(hostNS, parseMounts(before)) // unmounted
+			ns := uint32(300)
+			if own != "" {
+				r.keep(ns, parseMounts(own))
+			}
+			for path, want := range map[string]string{
+				"/snap/7/fs/tmp/blink": "/tmp/blink", "/snap/7/fs": "/", "/snap/7/work/work/#1": "/snap/7/work/work/#1",
+			} {
+				got := r.Locate(ns, 0, sda1, path)
+				if got.Path != want || got.Class != spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER || got.HostPath != path {
+					t.Errorf("%s is %+v, want %s in the writable layer", path, got, want)
+				}
+			}
+			if got := r.Locate(ns, 0, sda1, "/snap/8/fs/x"); got.Class != spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH {
+				t.Errorf("what is no layer of a container is %+v", got)
+			}
+			if got := r.Locate(hostNS, 0, sda1, "/snap/7/fs/x"); got.Class != spoorv1.StorageClass_STORAGE_CLASS_HOST {
+				t.Errorf("what the host writes is %+v", got)
+			}
+		})
+	}
+}
+
+// What is mounted is known at once, and what a program's mounts are is read when it begins.
+func TestMountsAreWatched(t *testing.T) {
+	r, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if r.watch == nil {
+		t.Fatal("the host's mounts are not watched")
+	}
+	self := uint32(os.Getpid())
+	const elsewhere = 7
+	r.Enter(elsewhere, self) // not known: nothing to read again
+	if _, known := r.tables.Get(elsewhere); known {
+		t.Error("a namespace is known that no process is in")
+	}
+	ns := namespaceOf(self)
+	r.hostNS = elsewhere
+	r.keep(ns, parseMounts(hostInfo))
+	r.Enter(ns, self)
+	if table, _ := r.tables.Get(ns); len(table.mounts) == len(parseMounts(hostInfo)) || !table.entered {
+		t.Error("the mounts of a program that began were not read again")
+	}
+}
