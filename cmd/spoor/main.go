@@ -28,6 +28,7 @@ type grammar struct {
 	Events   eventsCommand   `cmd:"" group:"ask" help:"List or follow events."`
 	Findings findingsCommand `cmd:"" group:"ask" help:"List findings, look into one, acknowledge or resolve it."`
 	Edges    edgesCommand    `cmd:"" group:"ask" help:"List who talks to whom."`
+	Report   reportCommand   `cmd:"" group:"ask" help:"Say of a workload whether it is stateless, what it opens to others, and what to change first."`
 	Timeline timelineCommand `cmd:"" group:"ask" help:"Tell what a workload did, as a story."`
 	Tree     treeCommand     `cmd:"" group:"ask" help:"Draw a process with its ancestors and descendants."`
 	SQL      sqlCommand      `cmd:"" name:"sql" group:"ask" help:"Run one read-only SQL statement on the store."`
