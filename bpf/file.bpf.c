@@ -203,9 +203,9 @@ static __always_inline bool only_pages(int dirty)
 	if (bpf_core_enum_value_exists(enum inode_state_flags_t, I_DIRTY_PAGES)) {
 		sync = bpf_core_enum_value(enum inode_state_flags_t, I_DIRTY_SYNC);
 		pages = bpf_core_enum_value(enum inode_state_flags_t, I_DIRTY_PAGES);
-	} else if (bpf_core_enum_value_exists(enum inode_state_bits, __I_NEW)) {
-		sync <<= 4;
-		pages <<= 4;
+	} else if (!(dirty & 7)) { /* 6.12 and later */
+		sync <<= 3;
+		pages <<= 3;
 	}
 	return dirty & pages && !(dirty & sync);
 }

@@ -76,13 +76,9 @@ struct super_block {
 } KERNEL_TYPE;
 
 /*
- * The bits of i_state that __mark_inode_dirty() is given. They were constants until 6.17 and are not in its BTF; 6.12 moved
- * them up by four when it made room for the waiting bits, which are (0fe340a98b58).
+ * The bits of i_state that __mark_inode_dirty() is given. They were constants until 6.17 and are not in its BTF: SYNC, DATASYNC
+ * and PAGES are 1, 2 and 4 until 6.11, and 8, 16 and 32 since 6.12 (0fe340a98b58), so that no bit means two things.
  */
-enum inode_state_bits {
-	__I_NEW = 0,
-};
-
 enum inode_state_flags_t {
 	I_DIRTY_SYNC = 16,
 	I_DIRTY_PAGES = 64,
