@@ -20,6 +20,7 @@ import (
 
 	"github.com/spoor/spoor/agent/footprint"
 	"github.com/spoor/spoor/agent/kernel"
+	"github.com/spoor/spoor/agent/netns"
 	"github.com/spoor/spoor/agent/process"
 	"github.com/spoor/spoor/agent/sensor"
 	"github.com/spoor/spoor/agent/sensor/pin"
@@ -56,11 +57,14 @@ type Agent struct {
 	joints   *joints        // nil where the kernel cannot iterate descriptors
 	readback *readback      // nil where neither tier of it can be had
 
+	translations *translations // nil where the agent may not ask for them
+
 	table     *process.Table
 	workloads *workload.Resolver
 	directory *workload.Directory
 	sources   []workload.Source
 	held      *hold
+	networks  *netns.Book
 	storage   *storage.Resolver
 	writes    *footprint.Coalescer[writeKey, write]
 	authors   *authors
@@ -108,6 +112,10 @@ func (a *Agent) build() error {
 		return err
 	}
 	if a.storage, err = storage.New(); err != nil {
+		return err
+	}
+	host, _ := a.storage.Host()
+	if a.networks, err = netns.NewBook(host); err != nil {
 		return err
 	}
 	a.table, err = process.NewTable(process.Options{
@@ -167,6 +175,7 @@ func (a *Agent) open() error {
 		}
 	}
 	a.openMemory()
+	a.openNAT()
 	readings := a.openReadback()
 	if err := a.pins.Sweep(); err != nil {
 		return err
@@ -347,7 +356,7 @@ func (a *Agent) wait(ctx context.Context, deadline time.Time) error {
 		if until.After(deadline) {
 			until = deadline
 		}
-		if err := a.process.Read(until, a.table.Apply); err != nil {
+		if err := a.process.Read(until, a.apply); err != nil {
 			return err
 		}
 		if until.Equal(deadline) {
@@ -397,7 +406,7 @@ func (a *Agent) turn(now time.Time) error {
 		return err
 	}
 	// After the exchange: whoever is named in a fact has begun, and his beginning is read here.
-	if err := a.process.Read(now, a.table.Apply); err != nil {
+	if err := a.process.Read(now, a.apply); err != nil {
 		return err
 	}
 	if files {
@@ -467,6 +476,9 @@ func (a *Agent) close() error {
 	if a.process != nil {
 		errs = append(errs, a.process.Close())
 	}
+	if a.storage != nil {
+		errs = append(errs, a.storage.Close())
+	}
 	errs = append(errs, a.pins.Close())
 	return errors.Join(errs...)
 }
@@ -476,6 +488,9 @@ func (a *Agent) add(t time.Time, p *spoorv1.Process, in *workload.Instance, r *s
 	r.TimeUnixNano = uint64(t.UnixNano())
 	if in == nil {
 		in = a.workloads.Host()
+	}
+	if in.Elsewhere() { // another agent's
+		return
 	}
 	if !in.Pending() {
 		a.send(in, p, r)
@@ -487,8 +502,20 @@ func (a *Agent) add(t time.Time, p *spoorv1.Process, in *workload.Instance, r *s
 	}
 }
 
+// apply takes one event of the process sensor.
+func (a *Agent) apply(ev *sensor.ProcessEvent) {
+	if ev.Cause == sensor.CgroupMade { // perhaps that of a container, whose root file system is mounted by now
+		a.storage.Look()
+	}
+	a.table.Apply(ev)
+}
+
 // Start implements process.Sink.
 func (a *Agent) Start(p *process.Process, cause spoorv1.ProcessStart_Cause, when uint64) {
+	if cause == spoorv1.ProcessStart_CAUSE_EXEC {
+		a.storage.Enter(p.Proto.GetMntNs(), p.Who.Tgid)
+	}
+	a.enterNetwork(p)
 	a.changes.enter(p)
 	a.readback.enter(p)
 	a.add(a.clock.Time(when), p.Proto, p.Instance, &spoorv1.Record{

@@ -105,6 +105,7 @@ func (a *Agent) tellFlow(f *flow) {
 	for _, p := range f.ClientPorts {
 		out.ClientPorts = append(out.ClientPorts, uint32(p))
 	}
+	out.Translations = a.translations.of(&f.Flow)
 	a.add(when, f.process.Proto, f.process.Instance, &spoorv1.Record{Fact: &spoorv1.Record_Flow{Flow: out}})
 }
 
@@ -121,8 +122,9 @@ func (a *Agent) tell(now time.Time, all bool) {
 		}
 	}
 	a.tellAnswers(now, all)
-	for _, f := range a.flows.Due(now, urgentFlow) {
-		a.tellFlow(&f)
+	due := a.dueFlows(now, urgentFlow, all)
+	for i := range due {
+		a.tellFlow(&due[i])
 	}
 }
 

@@ -37,6 +37,10 @@ func (a *Agent) allLosses() (map[lossKey]uint64, error) {
 		all[lossKey{"unix", "too_many_holders"}] = a.joints.crowded
 		all[lossKey{"unix", "too_many_listeners"}] = a.joints.listening.full
 	}
+	if a.translations != nil {
+		all[lossKey{"nat", "table_full"}] = a.translations.table.Full()
+		all[lossKey{"nat", "unreadable"}] = a.translations.failed
+	}
 	if a.changes != nil {
 		sources["names"] = a.changes.names.Losses
 		all[lossKey{"names", "unknown_process"}] = a.changes.unknown

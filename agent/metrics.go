@@ -103,5 +103,6 @@ func (a *Agent) publish() {
 	}, remembered: map[string]int{
 		"processes": a.table.Len(), "files": a.writes.Len(), "peers": a.flows.Len(),
 		"cgroups": a.workloads.Len(), "events_without_name": a.held.count, "written_files": a.readback.len(),
-	}, forgotten: map[string]uint64{"written_files": a.readback.forgotten()}})
+		"network_namespaces": a.networks.Len(),
+	}, forgotten: map[string]uint64{"written_files": a.readback.forgotten(), "network_namespaces": a.networks.Forgotten()}})
 }

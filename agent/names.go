@@ -65,7 +65,7 @@ func (a *Agent) openNames(bootID string) error {
 	a.directory = directory
 	a.held = newHold(maxHeld)
 	a.workloads, err = workload.New(workload.Options{
-		Cluster: a.o.Cluster, Node: a.o.Node, BootID: bootID, Unified: unified, V1: v1, Directory: directory,
+		Cluster: a.o.Cluster, Node: a.o.Node, BootID: bootID, Unified: unified, V1: v1, Below: a.o.Cgroup, Directory: directory,
 		Tasks: containers.Tasks(), Time: a.clock.Time,
 	})
 	return err
@@ -120,5 +120,6 @@ func (a *Agent) settleAll() {
 
 // send queues one record. A full queue counts what it drops; reportLosses tells.
 func (a *Agent) send(in *workload.Instance, p *spoorv1.Process, r *spoorv1.Record) {
+	a.nameVolume(in, r)
 	a.queue.Add(r, p, in.Proto())
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -29,7 +30,7 @@ const (
 // Optional returns the names of the sensors that Options.Without can leave out: all but that of processes, without which
 // nothing else has an owner.
 func Optional() []string {
-	return []string{"file", "socket", "udp", "names", "memory", "dns", "readback", "unix"}
+	return []string{"file", "socket", "udp", "names", "memory", "dns", "readback", "unix", "nat"}
 }
 
 // Options of an Agent. The zero value of a field takes the default that stands beside it.
@@ -44,6 +45,9 @@ type Options struct {
 	Node string
 	// TierAuto (the default) or TierBase.
 	Tier string
+	// The branch of the cgroup tree to report, for example /node1; "" is all of the machine. For several nodes on one kernel,
+	// each with an agent of its own.
+	Cgroup string
 	// Socket of the container runtime (CRI), as a path or a unix:// URL; "" looks in the usual places.
 	CRISocket string
 	// A kubeconfig file for the API server that knows this node's pods; "" takes the service account of the pod that the
@@ -144,6 +148,9 @@ func (o Options) validate() error {
 	}
 	if o.Tier != TierAuto && o.Tier != TierBase {
 		bad("Tier", "%q is neither %q nor %q", o.Tier, TierAuto, TierBase)
+	}
+	if o.Cgroup != "" && (o.Cgroup == "/" || path.Clean(o.Cgroup) != o.Cgroup || !path.IsAbs(o.Cgroup)) {
+		bad("Cgroup", "%q is not a path below a cgroup mount, like /node1", o.Cgroup)
 	}
 	for _, name := range o.Without {
 		if !slices.Contains(Optional(), name) {

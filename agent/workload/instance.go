@@ -4,8 +4,10 @@ package workload
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -22,6 +24,8 @@ type Instance struct {
 	used bool
 	// Since when events wait; zero before the first look.
 	since time.Time
+	// It stands for all that is not below Options.Below.
+	elsewhere bool
 }
 
 // NewInstance returns an Instance of which everything is known.
@@ -30,19 +34,32 @@ func NewInstance(proto *spoorv1.Instance) *Instance { return &Instance{proto: pr
 // Proto returns what is known. It must not be changed.
 func (in *Instance) Proto() *spoorv1.Instance { return in.proto }
 
+// Elsewhere reports whether it is outside of what the Resolver was told to look at.
+func (in *Instance) Elsewhere() bool { return in.elsewhere }
+
 // Pending reports whether the name of the workload is on its way.
 func (in *Instance) Pending() bool { return in.pending }
+
+// SetAddresses says which addresses its network namespace has.
+func (in *Instance) SetAddresses(addresses []string) {
+	if slices.Equal(in.proto.GetAddresses(), addresses) {
+		return
+	}
+	in.proto = proto.CloneOf(in.proto)
+	in.proto.Addresses = slices.Clone(addresses)
+}
 
 func (in *Instance) want() Want {
 	return Want{ContainerID: in.owner.ContainerID, PodUID: in.owner.PodUID, User: in.owner.User}
 }
 
-// named returns a copy of proto that says what c tells. A nil pod is a container outside Kubernetes.
-func named(proto *spoorv1.Instance, node string, c *Container, pod *Pod, by Controller) *spoorv1.Instance {
+// named returns a copy of known that says what c tells. A nil pod is a container outside Kubernetes.
+func named(known *spoorv1.Instance, node string, c *Container, pod *Pod, by Controller) *spoorv1.Instance {
 	p := &spoorv1.Instance{
-		Id: proto.GetId(), CgroupId: proto.GetCgroupId(), CgroupPath: proto.GetCgroupPath(),
-		ContainerId: proto.GetContainerId(), PodUid: proto.GetPodUid(), StartTime: proto.GetStartTime(),
-		Workload: &spoorv1.Workload{Cluster: proto.GetWorkload().GetCluster(), Namespace: node, Kind: KindContainer},
+		Id: known.GetId(), CgroupId: known.GetCgroupId(), CgroupPath: known.GetCgroupPath(),
+		ContainerId: known.GetContainerId(), PodUid: known.GetPodUid(), StartTime: known.GetStartTime(),
+		Addresses: known.GetAddresses(),
+		Workload:  &spoorv1.Workload{Cluster: known.GetWorkload().GetCluster(), Namespace: node, Kind: KindContainer},
 	}
 	if c != nil {
 		p.ContainerId, p.ContainerName, p.RestartCount = c.ID, c.Name, c.Restarts

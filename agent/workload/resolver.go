@@ -40,6 +40,8 @@ type Resolver struct {
 	seen    uint64                 // of the directory's answers
 	host    *Instance
 	kernel  *Instance
+	// Whose cgroup tells nothing: the host, or, when only a branch is looked at, somebody else.
+	unknown *Instance
 	evicted uint64
 	unnamed uint64
 }
@@ -59,6 +61,8 @@ type Options struct {
 	Cluster, Node, BootID string
 	// The trees to look at; both may be nil.
 	Unified, V1 *Hierarchy
+	// The branch of both to look at, a path below their mounts; "" is all of it. Whoever is not in it is Elsewhere.
+	Below string
 	// What is told of containers; nil when nobody tells.
 	Directory *Directory
 	// Where containerd keeps its tasks, one folder for each as NAMESPACE/ID: what it runs outside Kubernetes and without a
@@ -89,6 +93,11 @@ func New(o Options) (*Resolver, error) {
 	}
 	r.host = NewInstance(r.proto(0, "/", Owner{Kind: KindHost, Name: o.Node}, time.Time{}))
 	r.kernel = NewInstance(r.proto(1, "", Owner{Kind: KindKernel, Name: "kernel"}, time.Time{}))
+	r.unknown = r.host
+	if o.Below != "" {
+		r.unknown = &Instance{proto: r.host.proto, elsewhere: true}
+		r.kernel = r.unknown
+	}
 	r.Scan()
 	return r, nil
 }
@@ -141,6 +150,10 @@ func (r *Resolver) Learn(id uint64, path string, start time.Time) {
 	if _, known := r.instances.Get(id); known { // its path does not change
 		return
 	}
+	if !r.within(path) {
+		r.instances.Add(id, r.unknown)
+		return
+	}
 	owner := OwnerOf(path)
 	if owner.Kind == KindHost {
 		owner = r.task(path)
@@ -167,6 +180,12 @@ func (r *Resolver) Learn(id uint64, path string, start time.Time) {
 	if owner.ContainerID != "" { // a pod's own cgroup is made long before the pod, and hardly ever has processes
 		r.await(in)
 	}
+}
+
+// within says whether a path is in the branch that is looked at.
+func (r *Resolver) within(path string) bool {
+	rest, ok := strings.CutPrefix(path, r.o.Below)
+	return ok && (r.o.Below == "" || rest == "" || rest[0] == '/')
 }
 
 func (r *Resolver) await(in *Instance) {
@@ -223,7 +242,7 @@ func (r *Resolver) Of(id uint64, tgid uint32, kernelThread bool) *Instance {
 		path, err = hierarchy.pathOf(tgid)
 	}
 	if err != nil {
-		return r.host
+		return r.unknown
 	}
 	start := time.Time{}
 	if hierarchy.Mount != "" {
@@ -233,7 +252,7 @@ func (r *Resolver) Of(id uint64, tgid uint32, kernelThread bool) *Instance {
 	if in, ok := r.instances.Get(id); ok {
 		return r.use(in)
 	}
-	return r.host
+	return r.unknown
 }
 
 // Host returns the instance that stands for the node itself.

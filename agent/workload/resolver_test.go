@@ -236,6 +236,34 @@ func TestCgroupsBelowAnOwnerAreOneInstance(t *testing.T) {
 	}
 }
 
+func TestOnlyABranchIsLookedAt(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Below = "/node1" })
+	for key, c := range map[uint64]struct {
+		path      string
+		elsewhere bool
+	}{
+		10: {"/node1/system.slice/kubelet.service", false},
+		11: {"/node1", false},
+		12: {"/node10/system.slice/kubelet.service", true},
+		13: {"/system.slice/kubelet.service", true},
+		14: {"/", true},
+	} {
+		w.Learn(key, c.path, time.Time{})
+		if got := w.Of(key, 0, false).Elsewhere(); got != c.elsewhere {
+			t.Errorf("that %s is elsewhere: %t, want %t", c.path, got, c.elsewhere)
+		}
+	}
+	if !w.Of(10, 0, true).Elsewhere() {
+		t.Error("kernel threads are in a branch")
+	}
+	if !w.Of(99, 0, false).Elsewhere() {
+		t.Error("a cgroup that nobody knows is in a branch")
+	}
+	if w.Host().Elsewhere() {
+		t.Error("what the agent says of itself is elsewhere")
+	}
+}
+
 func TestAContainerThatStartsAgainIsAskedForAgain(t *testing.T) {
 	w := newWorld(t)
 	w.d.AddContainer(Container{ID: id(1), Name: "web", Restarts: 0})
