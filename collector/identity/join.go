@@ -28,10 +28,14 @@ func (c connection) fromOtherEnd() connection {
 
 // half is one record of one or more connections between two ends.
 type half struct {
-	event       *spoorv1.Event
-	cluster     string
-	outbound    bool
-	server      netip.AddrPort // as this end sees it
+	event    *spoorv1.Event
+	cluster  string
+	outbound bool
+	server   netip.AddrPort // as this end sees it
+	// Where the client's node sent the connections instead.
+	translated []netip.AddrPort
+	// Addresses by which the other end may be known.
+	peers       []place
 	first, last int64
 	keys        []connection
 	// fit is how well the half fitted that named this one's peer; zero when none did.
@@ -68,16 +72,49 @@ func newHalf(cluster string, ev *spoorv1.Event) *half {
 	if f.GetPeer().GetExecId() != "" {
 		h.fit = best // the agent saw both ends itself, or they were joined before
 	}
+	if h.outbound {
+		h.peers = append(h.peers, place{cluster, h.server.Addr()})
+		h.translate(f.GetTranslations())
+	}
 	client, err := netip.ParseAddr(clientEnd.GetAddress())
 	if err != nil {
 		return h
 	}
 	client = client.Unmap()
+	if !h.outbound {
+		h.peers = append(h.peers, place{cluster, client})
+	}
 	scope := scopeOf(cluster, ev.GetNode(), f.GetNetNs(), client)
 	for _, port := range f.GetClientPorts()[:min(len(f.GetClientPorts()), maxPorts)] {
 		h.keys = append(h.keys, connection{scope, client, uint16(port), f.GetTransport(), h.outbound}) //nolint:gosec // ports were checked
 	}
 	return h
+}
+
+// maxTranslations is how many an agent tells at most.
+const maxTranslations = 16
+
+// translate adds what the other end sees of connections that the client's node changed on their way.
+func (h *half) translate(all []*spoorv1.Translation) {
+	for _, t := range all[:min(len(all), maxTranslations)] {
+		server, err := netip.ParseAddr(t.GetServer().GetAddress())
+		if err != nil {
+			continue
+		}
+		at := netip.AddrPortFrom(server.Unmap(), uint16(t.GetServer().GetPort())) //nolint:gosec // ports were checked
+		if !slices.Contains(h.translated, at) {
+			h.translated = append(h.translated, at)
+			h.peers = append(h.peers, place{h.cluster, at.Addr()})
+		}
+		client, err := netip.ParseAddr(t.GetClient().GetAddress())
+		if err != nil {
+			continue
+		}
+		k := connection{"", client.Unmap(), uint16(t.GetClient().GetPort()), h.event.GetFlow().GetTransport(), h.outbound} //nolint:gosec // ports were checked
+		if !slices.Contains(h.keys, k) {
+			h.keys = append(h.keys, k)
+		}
+	}
 }
 
 func interval(ev *spoorv1.Event) (first, last int64) {
@@ -106,16 +143,18 @@ func (r *Resolver) join(h *half, rename func(*half, party)) {
 	own := partyOf(h.event)
 	var other *half
 	var fit rank
-	var found []*half
 	for _, k := range h.keys {
+		// Each port is another connection, perhaps to another server behind one service address: each has its own best.
+		var best rank
+		var found []*half
 		for _, c := range r.byPort[k.fromOtherEnd()] {
 			rk, ok := r.rank(h, c)
 			if !ok {
 				continue
 			}
-			switch d := rk.compare(fit); {
+			switch d := rk.compare(best); {
 			case d > 0:
-				found = append(found[:0], c)
+				best, found = rk, append(found[:0], c)
 			case d == 0:
 				found = append(found, c)
 			}
@@ -123,12 +162,12 @@ func (r *Resolver) join(h *half, rename func(*half, party)) {
 				other, fit = c, rk
 			}
 		}
-	}
-	// Several records of the other end may tell of the same connections: each is told who this end is.
-	for _, c := range found {
-		if own.known() && fit.compare(c.fit) > 0 {
-			c.fit = fit
-			rename(c, own)
+		// Several records of the other end may tell of the same connections: each is told who this end is.
+		for _, c := range found {
+			if own.known() && best.compare(c.fit) > 0 {
+				c.fit = best
+				rename(c, own)
+			}
 		}
 	}
 	switch {
@@ -140,6 +179,7 @@ func (r *Resolver) join(h *half, rename func(*half, party)) {
 			name(h.event.GetFlow(), p)
 		}
 	}
+	r.byAddress(h)
 }
 
 // rank says how well two halves fit: of one cluster before any others, since clusters use the same private addresses;
@@ -172,6 +212,10 @@ func (r *Resolver) rank(h, c *half) (rank, bool) {
 			rk.node = 1
 		}
 	}
+	if slices.Contains(h.translated, c.server) || slices.Contains(c.translated, h.server) {
+		rk.agree = 3
+		return rk, true
+	}
 	sameAddress := h.server.Addr() == c.server.Addr() || h.server.Addr().IsUnspecified() || c.server.Addr().IsUnspecified()
 	samePort := h.server.Port() == c.server.Port()
 	switch {
@@ -188,7 +232,7 @@ func (r *Resolver) rank(h, c *half) (rank, bool) {
 
 // keep remembers h for its other half.
 func (r *Resolver) keep(h *half) {
-	if len(h.keys) == 0 {
+	if len(h.keys) == 0 && len(h.peers) == 0 {
 		return
 	}
 	if old := r.halves[r.next]; old != nil {
@@ -206,9 +250,11 @@ func (r *Resolver) keep(h *half) {
 		}
 		r.byPort[k] = append(list, h)
 	}
+	r.await(h)
 }
 
 func (r *Resolver) drop(h *half) {
+	r.serve(h)
 	for _, k := range h.keys {
 		list := r.byPort[k]
 		if i := slices.Index(list, h); i >= 0 {

@@ -41,6 +41,8 @@ type Resolver struct {
 	byPort    map[connection][]*half
 	listeners *simplelru.LRU[listenKey, []listener]
 	holders   *simplelru.LRU[holderKey, netns]
+	tenants   *simplelru.LRU[place, []tenant]
+	waiting   map[place][]*half // of those in halves, whose other end is not known
 	metrics   metrics
 }
 
@@ -60,7 +62,7 @@ func New(o Options) (*Resolver, error) {
 			*n = 65536
 		}
 	}
-	r := &Resolver{slack: o.Slack, halves: make([]*half, o.Flows), byPort: map[connection][]*half{}}
+	r := &Resolver{slack: o.Slack, halves: make([]*half, o.Flows), byPort: map[connection][]*half{}, waiting: map[place][]*half{}}
 	if err := r.metrics.init(o.Registerer); err != nil {
 		return nil, err
 	}
@@ -69,6 +71,9 @@ func New(o Options) (*Resolver, error) {
 		return nil, err
 	}
 	if r.holders, err = simplelru.NewLRU[holderKey, netns](o.Addresses, nil); err != nil {
+		return nil, err
+	}
+	if r.tenants, err = simplelru.NewLRU[place, []tenant](o.Addresses, nil); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -81,6 +86,8 @@ func (r *Resolver) Reset() {
 	clear(r.byPort)
 	r.listeners.Purge()
 	r.holders.Purge()
+	r.tenants.Purge()
+	clear(r.waiting)
 }
 
 // Resolve fills the peers of the flows among events, whose ids must be above all that were given before, and returns
@@ -99,6 +106,17 @@ func (r *Resolver) Resolve(batches []Batch) (late []*spoorv1.Event) {
 		}
 	}
 	renamed := map[uint64]*spoorv1.Event{}
+	rename := func(other *half, p party) {
+		if other.event.GetId() >= first {
+			name(other.event.GetFlow(), p)
+			return
+		}
+		// It was stored, and others may be reading it: what changes is a copy.
+		other.event = proto.CloneOf(other.event)
+		name(other.event.GetFlow(), p)
+		renamed[other.event.GetId()] = other.event
+	}
+	r.settle(batches, rename)
 	for _, b := range batches {
 		for _, ev := range b.Events {
 			if ev.GetFlow() == nil {
@@ -108,16 +126,7 @@ func (r *Resolver) Resolve(batches []Batch) (late []*spoorv1.Event) {
 			if h == nil {
 				continue
 			}
-			r.join(h, func(other *half, p party) {
-				if other.event.GetId() >= first {
-					name(other.event.GetFlow(), p)
-					return
-				}
-				// It was stored, and others may be reading it: what changes is a copy.
-				other.event = proto.CloneOf(other.event)
-				name(other.event.GetFlow(), p)
-				renamed[other.event.GetId()] = other.event
-			})
+			r.join(h, rename)
 			r.keep(h)
 		}
 	}
@@ -131,6 +140,7 @@ func (r *Resolver) Resolve(batches []Batch) (late []*spoorv1.Event) {
 
 // Learn takes events that are stored already, as a Resolver that starts must: it names nothing.
 func (r *Resolver) Learn(batches []Batch) {
+	r.settle(batches, func(*half, party) {})
 	for _, b := range batches {
 		for _, ev := range b.Events {
 			switch fact := ev.GetFact().(type) {

@@ -398,3 +398,65 @@ func BenchmarkResolve(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/event")
 }
+
+// with tells the addresses of an event's instance.
+func with(ev *spoorv1.Event, instance string, addresses ...string) *spoorv1.Event {
+	ev.Instance.Id, ev.Instance.Addresses = instance, addresses
+	return ev
+}
+
+// Who only sends datagrams has no record of its own; by its address it is known all the same, also when that is told later.
+func TestAddressesNameWhoDoesNotTell(t *testing.T) {
+	l := newLab(t, identity.Options{})
+	meter, shop, other := who{"c", "n1", "meter"}, who{"c", "n2", "shop"}, who{"d", "n1", "other"}
+	early := l.inbound(meter, "10.244.1.2", 9125, "10.244.2.7", 40001)
+	l.r.Resolve([]identity.Batch{{Cluster: "c", Events: []*spoorv1.Event{early}}})
+	if p := early.GetFlow().GetPeer(); p.GetWorkload() != nil {
+		t.Fatalf("the peer is %v before anybody told", p)
+	}
+	elsewhere := with(l.event(other), "o", "10.244.2.7")
+	l.r.Resolve([]identity.Batch{{Cluster: "d", Events: []*spoorv1.Event{elsewhere}}})
+	late := l.r.Resolve([]identity.Batch{{Cluster: "c", Events: []*spoorv1.Event{with(l.event(shop), "s", "10.244.2.7", "not an address")}}})
+	if len(late) != 1 || late[0].GetFlow().GetPeer().GetWorkload().GetName() != "shop" {
+		t.Errorf("named later: %v", late)
+	}
+	l.at += time.Second
+	again := l.inbound(meter, "10.244.1.2", 9125, "10.244.2.7", 40002)
+	l.r.Resolve([]identity.Batch{{Cluster: "c", Events: []*spoorv1.Event{again}}})
+	if got := again.GetFlow().GetPeer().GetWorkload().GetName(); got != "shop" {
+		t.Errorf("the peer is %q", got)
+	}
+	// The address is given to another pod; what the first did stays its own.
+	l.at += time.Hour
+	l.r.Resolve([]identity.Batch{{Cluster: "c", Events: []*spoorv1.Event{with(l.event(who{"c", "n2", "next"}), "x", "10.244.2.7")}}})
+	now := l.inbound(meter, "10.244.1.2", 9125, "10.244.2.7", 40003)
+	l.at -= time.Hour
+	before := l.inbound(meter, "10.244.1.2", 9125, "10.244.2.7", 40004)
+	l.r.Resolve([]identity.Batch{{Cluster: "c", Events: []*spoorv1.Event{now, before}}})
+	if a, b := now.GetFlow().GetPeer().GetWorkload().GetName(), before.GetFlow().GetPeer().GetWorkload().GetName(); a != "next" || b != "shop" {
+		t.Errorf("the peers are %q and %q, want next and shop", a, b)
+	}
+}
+
+// What the client's node made of a connection is what the server sees of it.
+func TestTranslationsJoin(t *testing.T) {
+	l := newLab(t, identity.Options{})
+	client, near, far := who{"c", "n1", "customer"}, who{"c", "n1", "storefront-near"}, who{"c", "n2", "storefront-far"}
+	in1 := l.inbound(near, "10.244.1.2", 8080, "10.99.0.11", 50001)
+	in2 := l.inbound(far, "10.244.2.2", 8080, "10.99.0.11", 50002)
+	out := l.outbound(client, "10.99.0.11", "10.96.0.10", 80, 40001, 40002)
+	out.GetFlow().Translations = []*spoorv1.Translation{
+		{Server: &spoorv1.Endpoint{Address: "10.244.1.2", Port: 8080}, Client: &spoorv1.Endpoint{Address: "10.99.0.11", Port: 50001}},
+		{Server: &spoorv1.Endpoint{Address: "10.244.2.2", Port: 8080}, Client: &spoorv1.Endpoint{Address: "10.99.0.11", Port: 50002}},
+		{Server: &spoorv1.Endpoint{Address: "?"}, Client: &spoorv1.Endpoint{Address: "?"}},
+	}
+	l.r.Resolve([]identity.Batch{{Cluster: "c", Events: []*spoorv1.Event{in1, in2, out}}})
+	for _, in := range []*spoorv1.Event{in1, in2} {
+		if got := in.GetFlow().GetPeer().GetExecId(); got != client.String() {
+			t.Errorf("who called %s is %q", in.GetFlow().GetLocal().GetAddress(), got)
+		}
+	}
+	if got := out.GetFlow().GetPeer().GetExecId(); got != near.String() && got != far.String() {
+		t.Errorf("who was called is %q", got)
+	}
+}

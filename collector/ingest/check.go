@@ -82,6 +82,14 @@ func checkInstance(run store.Run, in *spoorv1.Instance) error {
 	); err != nil {
 		return err
 	}
+	if n := len(in.GetAddresses()); n > maxAddresses {
+		return refuse(reasonSize, "%d addresses, at most %d are taken", n, maxAddresses)
+	}
+	for _, a := range in.GetAddresses() {
+		if err := checkTexts(text{"addresses", a, maxName}); err != nil {
+			return err
+		}
+	}
 	if err := checkWorkload(in.GetWorkload()); err != nil {
 		return err
 	}
@@ -153,7 +161,12 @@ func checkFile(f *spoorv1.File) error {
 	if n := len(f.GetPathRaw()); n > maxPath {
 		return refuse(reasonSize, "path_raw has %d bytes, at most %d are taken", n, maxPath)
 	}
-	return checkTexts(text{"path", f.GetPath(), maxPath}, text{"host_path", f.GetHostPath(), maxPath}, text{"fs_type", f.GetFsType(), maxName})
+	v := f.GetVolume()
+	return checkTexts(
+		text{"path", f.GetPath(), maxPath}, text{"host_path", f.GetHostPath(), maxPath}, text{"fs_type", f.GetFsType(), maxName},
+		text{"volume.name", v.GetName(), maxName}, text{"volume.type", v.GetType(), maxName}, text{"volume.claim", v.GetClaim(), maxName},
+		text{"volume.pod_uid", v.GetPodUid(), maxName},
+	)
 }
 
 func checkFlow(f *spoorv1.Flow) error {
@@ -169,6 +182,17 @@ func checkFlow(f *spoorv1.Flow) error {
 	for _, p := range f.GetClientPorts() {
 		if p > math.MaxUint16 {
 			return refuse(reasonFact, "client port %d is none", p)
+		}
+	}
+	if n := len(f.GetTranslations()); n > maxTranslations {
+		return refuse(reasonSize, "%d translations, at most %d are taken", n, maxTranslations)
+	}
+	for _, t := range f.GetTranslations() {
+		if err := checkEndpoint("translations.server", t.GetServer()); err != nil {
+			return err
+		}
+		if err := checkEndpoint("translations.client", t.GetClient()); err != nil {
+			return err
 		}
 	}
 	return checkTimes(f.GetFirst(), f.GetLast())

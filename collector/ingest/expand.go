@@ -17,15 +17,16 @@ import (
 // Bounds of what one agent may say. They are far above what any agent of ours sends; they keep a broken or hostile
 // one from filling the store with nonsense.
 const (
-	maxRecords     = 50_000
-	maxTable       = 50_000 // processes, instances
-	maxName        = 1 << 10
-	maxPath        = 16 << 10 // 4096 bytes, each of which may have become three (U+FFFD)
-	maxArgs        = 1 << 20
-	maxReason      = 4 << 10
-	maxExecID      = 64
-	maxAddresses   = 256
-	maxClientPorts = 256
+	maxRecords      = 50_000
+	maxTable        = 50_000 // processes, instances
+	maxName         = 1 << 10
+	maxPath         = 16 << 10 // 4096 bytes, each of which may have become three (U+FFFD)
+	maxArgs         = 1 << 20
+	maxReason       = 4 << 10
+	maxExecID       = 64
+	maxAddresses    = 256
+	maxTranslations = 64
+	maxClientPorts  = 256
 	// maxAhead is how far in the future an event may be, by the collector's clock.
 	maxAhead = 24 * time.Hour
 )

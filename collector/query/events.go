@@ -44,6 +44,7 @@ func (s *Service) listEvents(ctx context.Context, r *spoorv1.ListEventsRequest) 
 	if err != nil {
 		return nil, err
 	}
+	sayUnknown(page.Events, time.Now())
 	return &spoorv1.ListEventsResponse{Events: page.Events, More: page.More, Completeness: completeness}, nil
 }
 
