@@ -116,6 +116,12 @@ test-verdicts: build ## Run real programs with known answers, and write what is 
 test-chaos: build ## Kill agents, the collector and what is between them 100 times each under load, and count every event
 	@SPOOR_KILLS=$${SPOOR_KILLS:-100} tools/integration -v -run 'TestChaos$$' ./test/chaos
 
+.PHONY: test-cluster
+test-cluster: build ## The shop of test/shop in a two-node Kubernetes on this machine, every event compared; builds Kubernetes once, in 15 minutes
+	@$(SUDO) test/cluster/deps
+	@test/cluster/build
+	@$(GO) test -count=1 -timeout=30m -v -exec "$(or $(SUDO:sudo=sudo -E),env)" ./test/cluster
+
 .PHONY: coverage
 coverage: build ## Do every act under an agent's eyes on this kernel, and write docs/coverage.md of that and what was measured elsewhere
 	@tools/deps acts

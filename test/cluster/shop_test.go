@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/test/scene"
+)
+
+// Every event of the shop has the right workload, instance and storage, and both ends of every flow are named.
+func TestShop(t *testing.T) {
+	l := newLab(t)
+	l.letAgentsAsk()
+	center := l.start("collector", "control", spoor, "collector", "--listen", "10.99.0.1:7070", "--data", filepath.Join(l.temp, "data"))
+	l.until("the collector", func() bool { return strings.Contains(center.said(), "10.99.0.1:7070") })
+	agents := l.watch()
+
+	l.kubectl("apply", "-f", l.apply("services.yaml"))
+	receipts := filepath.Join(l.run, "receipts")
+	l.kubectl("apply", "-f", l.apply("shop.yaml", "@DISK@", filepath.Join(l.run, "node2", "disk"), "@RECEIPTS@", receipts))
+	for _, owner := range []string{"deployment/storefront", "deployment/catalogue", "deployment/payments", "statefulset/orders", "daemonset/meter"} {
+		l.kubectl("rollout", "status", owner, "-n", namespace, "--timeout=90s")
+	}
+	storefront := strings.TrimSpace(l.kubectl("get", "service", "storefront", "-n", namespace, "-o", "jsonpath={.spec.clusterIP}"))
+	manifest, err := os.ReadFile(l.apply("static.yaml", "@STOREFRONT@", storefront+":80"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(l.run, "node1", "manifests", "neighbour.yaml"), manifest, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.kubectl("apply", "-f", l.apply("customers.yaml"))
+	l.kubectl("wait", "job/customers", "job/blinks", "-n", namespace, "--for=condition=Complete", "--timeout=120s")
+	for _, name := range []string{"passer-by", "neighbour-node1"} {
+		l.kubectl("wait", "pod/"+name, "-n", namespace, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+	}
+	l.until("what was planned each minute", func() bool {
+		var jobs struct {
+			Items []struct {
+				Metadata struct{ Name string }
+				Status   struct{ Succeeded int }
+			}
+		}
+		l.get("jobs", &jobs)
+		for _, j := range jobs.Items {
+			if strings.HasPrefix(j.Metadata.Name, "regular-") && j.Status.Succeeded == 1 {
+				return true
+			}
+		}
+		return false
+	})
+	l.kubectl("patch", "cronjob/regular", "-n", namespace, "-p", `{"spec":{"suspend":true}}`)
+	for _, a := range agents { // what they have not told they tell at their end
+		a.stop()
+	}
+	truth := l.truth()
+	events, err := scene.Events(t.Context(), l.ask(), &spoorv1.EventFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	center.stop()
+	l.keep(events)
+	newCheck(l, truth).all(events)
+	l.asked()
+}
+
+// keep writes events beside the logs, one a line as JSON.
+func (l *lab) keep(events []*spoorv1.Event) {
+	var b bytes.Buffer
+	for _, ev := range events {
+		line, err := protojson.Marshal(ev)
+		if err != nil {
+			l.Fatal(err)
+		}
+		b.Write(append(line, '\n'))
+	}
+	if err := os.WriteFile(filepath.Join(l.run, "log", "events"), b.Bytes(), 0o600); err != nil {
+		l.Fatal(err)
+	}
+}
+
+// letAgentsAsk allows them what an agent needs to know who made the pods of its node.
+func (l *lab) letAgentsAsk() {
+	l.kubectl("create", "clusterrole", "spoor-agent", "--verb=list,watch", "--resource=pods")
+	l.kubectl("create", "clusterrolebinding", "spoor-agent", "--clusterrole=spoor-agent", "--user=spoor-agent")
+}
+
+// watch starts an agent for each node. They share a kernel, so each reports the branch of the cgroups that is its node.
+func (l *lab) watch() []*daemon {
+	l.Helper()
+	var agents []*daemon
+	for i := 1; i <= nodes; i++ {
+		node := fmt.Sprintf("node%d", i)
+		a := l.start("agent"+node, node, spoorAgent, "--collector", collector, "--cluster", clusterName, "--node", node,
+			"--cgroup", "/spoor-"+node, "--cri-socket", "/run/spoor-cluster/"+node+"/containerd.sock",
+			"--kubeconfig", filepath.Join(l.run, "pki", "agent.kubeconfig"), "--pin", "off")
+		l.until("the agent of "+node, func() bool { return strings.Contains(a.said(), "tells of this node's pods") })
+		agents = append(agents, a)
+	}
+	return agents
+}
+
+// asked reports how often agents asked the API server, and fails when that is more than to list and to watch now and then.
+func (l *lab) asked() {
+	l.Helper()
+	f, err := os.Open(filepath.Join(l.run, "log", "audit"))
+	if err != nil {
+		l.Fatal(err)
+	}
+	defer f.Close()
+	count := map[string]int{}
+	for lines := json.NewDecoder(f); lines.More(); {
+		var line struct {
+			User                     struct{ Username string }
+			Verb                     string
+			ObjectRef                struct{ Resource string }
+			RequestReceivedTimestamp time.Time
+		}
+		if err := lines.Decode(&line); err != nil {
+			l.Fatal(err)
+		}
+		if line.User.Username == "spoor-agent" {
+			count[line.Verb+" "+line.ObjectRef.Resource]++
+		}
+	}
+	l.Logf("what %d agents asked the API server: %v", nodes, count)
+	if n := count["list pods"] + count["watch pods"]; n == 0 || n > 4*nodes {
+		l.Errorf("%d agents asked the API server %d times", nodes, n)
+	}
+}
