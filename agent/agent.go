@@ -279,7 +279,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	var keeper errgroup.Group
 	keeper.Go(func() error { return a.queue.Keep(keeping) })
 
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	g.Go(func() error { return a.storage.Watch(watching) })
+
 	err := a.observe(ctx)
+	stopWatching() // before what it reads is closed
 	errs := []error{err, a.finish()}
 	stopNaming()
 

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	lru "github.com/hashicorp/golang-lru/v2/simplelru"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
@@ -16,14 +16,14 @@ const rememberedLayers = 32768
 
 // layers remembers the upper directories of the overlays that the host has, or had: runtimes mount a container's root file
 // system in the host's view before they start it. So a container's file is known as such also when the container was gone
-// before anybody could look at its own mounts.
+// before anybody could look at its own mounts. It is safe for concurrent use.
 type layers struct {
 	// By path; whether it is the container's root, not the folder beside it that the overlay works in.
-	dirs *lru.LRU[string, bool]
+	dirs *lru.Cache[string, bool]
 }
 
 func newLayers() (layers, error) {
-	dirs, err := lru.NewLRU[string, bool](rememberedLayers, nil)
+	dirs, err := lru.New[string, bool](rememberedLayers)
 	if err != nil {
 		return layers{}, fmt.Errorf("remember the layers of containers: %w", err)
 	}

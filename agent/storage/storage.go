@@ -38,7 +38,7 @@ type Resolver struct {
 	hostProc uint32
 	hostNS   uint32
 	tables   *lru.LRU[uint32, *table]
-	layers   layers
+	layers   layers // shared with Watch
 	watch    *watch // of the host's mounts; nil where they are not watched
 	now      func() time.Time
 }

@@ -3,7 +3,11 @@
 package storage
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +22,48 @@ func openWatch(tgid uint32) *watch {
 		return nil
 	}
 	return &watch{fd}
+}
+
+// How long Watch rests between two readings: a machine on which mounts change all the time is read so often at most.
+const watchRest = 20 * time.Millisecond
+
+// Watch remembers the layers of containers as soon as they are mounted, until ctx ends: one may be gone before anybody asks for it. It
+// may run beside everything else.
+func (r *Resolver) Watch(ctx context.Context) error {
+	mounts, err := os.Open(fmt.Sprintf("/proc/%d/mountinfo", r.hostProc))
+	if err != nil {
+		return fmt.Errorf("watch the host's mounts: %w", err)
+	}
+	defer mounts.Close()
+	ended, end, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("watch the host's mounts: %w", err)
+	}
+	defer ended.Close()
+	defer end.Close() //nolint:errcheck // nothing is written
+	stop := context.AfterFunc(ctx, func() { _, _ = end.Write([]byte{0}) })
+	defer stop()
+	fds := []unix.PollFd{
+		{Fd: int32(ended.Fd()), Events: unix.POLLIN},   //nolint:gosec // descriptors are small
+		{Fd: int32(mounts.Fd()), Events: unix.POLLPRI}, //nolint:gosec // as above
+	}
+	for ctx.Err() == nil {
+		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("watch the host's mounts: %w", err)
+		}
+		if fds[1].Revents == 0 {
+			continue
+		}
+		now, err := ReadMounts(r.hostProc)
+		if err != nil {
+			return err
+		}
+		r.layers.learn(now)
+		if _, err := unix.Poll(fds[:1], int(watchRest.Milliseconds())); err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("watch the host's mounts: %w", err)
+		}
+	}
+	return nil
 }
 
 // changed reports whether mounts changed since it was last asked: the file is readable as an exception then
