@@ -159,6 +159,20 @@ bench-overhead: build ## What an agent costs the programs of this machine, with 
 	@$(GO) build -o build/overhead ./test/bench/overhead
 	@$(SUDO) build/overhead $(BENCH)
 
+SENSORS ?= $(OPTIONAL)
+OPTIONAL = file socket udp names memory dns readback unix
+
+.PHONY: bench-sensors
+bench-sensors: build ## The same of each sensor alone, with that of processes, which none can do without
+	@mkdir -p build
+	@$(GO) build -o build/overhead ./test/bench/overhead
+	@for sensor in $(SENSORS); do \
+		without=$$(printf '%s\n' $(OPTIONAL) | grep -vx "$$sensor" | paste -sd,); \
+		case $$sensor in dns | udp) without=$${without/socket,/} ;; esac; \
+		case $$sensor in dns) without=$${without/udp,/} ;; esac; \
+		echo "== $$sensor"; $(SUDO) build/overhead $(BENCH) -without "$$without"; \
+	done
+
 .PHONY: bench-loss
 bench-loss: ## What an agent reports, counts as lost and misses of the heaviest loads; BENCH="--seconds 10" takes flags
 	@mkdir -p build

@@ -33,6 +33,7 @@ type settings struct {
 	cpu                 int
 	noop                bool
 	only, output, clock string
+	without             string
 	tmpfs, ext4         string
 	readyURL, readyLine string
 	agent               []string
@@ -63,6 +64,7 @@ func parse(args []string, errs io.Writer) (*settings, error) {
 	f.BoolVar(&s.noop, "noop", false, "run no agent: show the noise")
 	f.StringVar(&s.clock, "clock", "wall", "wall, or cpu: the time that the measuring thread had a CPU, for machines with busy\nneighbours; fork+exec+exit, which is more than one process, stays on the wall's")
 	f.StringVar(&s.only, "only", "", "only these operations, separated by commas")
+	f.StringVar(&s.without, "without", "", "sensors that bin/spoor up leaves out, separated by commas")
 	f.StringVar(&s.output, "o", "table", "table or json")
 	f.StringVar(&s.tmpfs, "tmpfs", "/dev/shm", "directory on a tmpfs")
 	f.StringVar(&s.ext4, "ext4", "/var/tmp", "directory on an ext4")
@@ -98,6 +100,8 @@ Measures what an agent costs the programs of this machine. Without a command it 
 		return complain("with -noop there is no agent, so it has no command")
 	case len(s.agent) > 0 && (s.readyURL == "") == (s.readyLine == ""):
 		return complain("a command needs one of -ready-url and -ready-line, to know when its agent watches")
+	case s.without != "" && len(s.agent) > 0:
+		return complain("-without is for bin/spoor up: write it into the command")
 	case len(s.agent) == 0 && s.readyURL+s.readyLine != "":
 		return complain("-ready-url and -ready-line are about a command, which is missing")
 	}
@@ -194,6 +198,9 @@ func (s *settings) watcher(p places) (agent, error) {
 			return nil, err
 		}
 		s.agent = []string{"bin/spoor", "up", "--quiet", "--data", p.ext4 + "/data", "--listen", address}
+		if s.without != "" {
+			s.agent = append(s.agent, "--without", s.without)
+		}
 		s.readyURL = "http://" + address + "/readyz"
 	}
 	return &watcher{command: s.agent, readyURL: s.readyURL, readyLine: s.readyLine}, nil

@@ -42,7 +42,7 @@ func operations(p places) (list []*operation, err error) {
 		}
 	}()
 	for _, prepare := range []func(places) (*operation, error){
-		overwrite, appendTo, pread, getppid, openClose, connect, connectReset, execute,
+		overwrite, appendTo, pread, getppid, openClose, connect, connectReset, messageTCP, messageUDP, execute,
 	} {
 		op, err := prepare(p)
 		if err != nil {

@@ -40,7 +40,7 @@ func TestOperationsCanBeRepeated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(ops) != 8 {
+	if len(ops) != 10 {
 		t.Errorf("%d operations", len(ops))
 	}
 	for _, op := range ops {
