@@ -4,7 +4,7 @@ package contract
 
 import _ "embed"
 
-//go:generate go test -run ^TestSchemaIsCurrent$ . -update
+//go:generate go test -run ^(TestSchemaIsCurrent|TestDefinitionIsCurrent)$ . -update
 
 //go:embed schema.json
 var schema string
