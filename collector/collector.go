@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -40,6 +41,10 @@ type Collector struct {
 	query     *query.Service
 	handle    http.Handler
 	notifier  *notify.Notifier // nil without receivers
+	findings  *finding.Engine
+	// What judges are made by. It belongs to the committer's goroutine when that runs.
+	contracts *contract.Set
+	reloads   *prometheus.CounterVec
 }
 
 // New opens the store and binds the address, so that a taken port or a broken store is an error here. Run must follow, also
@@ -80,9 +85,10 @@ func (c *Collector) build() error {
 	for _, r := range receivers {
 		names = append(names, r.Name())
 	}
+	c.contracts = o.Contracts
 	findings, err := finding.New(finding.Options{
 		Store:    st.Reserved(), // events must not wait for answers
-		NewJudge: func() finding.Judge { return contract.NewJudge(o.Contracts) },
+		NewJudge: func() finding.Judge { return contract.NewJudge(c.contracts) },
 		// Not asked before Run, when there is a query service.
 		Completeness: func(ctx context.Context, from, to time.Time, node string) (*spoorv1.Completeness, error) {
 			return c.query.Completeness(ctx, from, to, node)
@@ -93,6 +99,7 @@ func (c *Collector) build() error {
 	if err != nil {
 		return err
 	}
+	c.findings = findings
 	resolver, err := identity.New(identity.Options{Registerer: o.Registerer})
 	if err != nil {
 		return err
@@ -127,6 +134,16 @@ func (c *Collector) build() error {
 		return err
 	}
 	if err := o.Registerer.Register(&storeMetrics{store: c.store, logger: o.Logger}); err != nil {
+		return err
+	}
+	c.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "spoor_collector_contract_reloads_total",
+		Help: "Contracts that changed while the collector ran: taken, or refused because they cannot be read.",
+	}, []string{"outcome"})
+	for _, outcome := range []string{"taken", "refused"} {
+		c.reloads.WithLabelValues(outcome)
+	}
+	if err := o.Registerer.Register(c.reloads); err != nil {
 		return err
 	}
 	if len(receivers) == 0 {
@@ -193,6 +210,9 @@ func (c *Collector) Run(ctx context.Context) error {
 	rest.Go(func() error { return c.serve(serving) })
 	if c.notifier != nil {
 		rest.Go(func() error { return c.notifier.Run(serving) })
+	}
+	if c.o.Reload != nil {
+		rest.Go(func() error { return c.reload(serving) })
 	}
 	if c.o.Retention > 0 {
 		rest.Go(func() error { return c.forget(serving) })

@@ -33,6 +33,9 @@ type Options struct {
 	DataDir string
 	// What is judged by; without contracts nothing is.
 	Contracts *contract.Set
+	// Reload, where it is set, is asked every few seconds for contracts that changed since it was asked last. After an error the old ones
+	// go on to hold.
+	Reload func() (set *contract.Set, changed bool, err error)
 	// Alertmanager that findings are sent to; none by default.
 	AlertmanagerURL string
 	// How long events are kept: for ever.

@@ -50,7 +50,13 @@ func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, w
 		return nil, cli.BadInput(fmt.Errorf("--keep: %w", err), "")
 	}
 	var contracts *contract.Set
+	var reload func() (*contract.Set, bool, error)
 	if f.Contracts != "" {
+		// Watched before they are read: what changes in between is read twice, not missed.
+		folder, err := watchContracts(f.Contracts)
+		if err == nil {
+			reload = folder.changed
+		}
 		if contracts, err = loadContracts(f.Contracts); err != nil {
 			return nil, cli.BadInput(fmt.Errorf("contracts cannot be read:\n%w", err),
 				"Correct them, and try with \"spoor contract check "+f.Contracts+"\".")
@@ -64,6 +70,7 @@ func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, w
 		Audit:           who.audit,
 		DataDir:         f.Data,
 		Contracts:       contracts,
+		Reload:          reload,
 		AlertmanagerURL: f.Alertmanager,
 		Retention:       keep,
 		Logger:          logger,

@@ -165,17 +165,23 @@ func (c *Committer) Healthy() error { return c.metrics.trouble() }
 
 // UpdateFinding changes the state of a finding as a person says.
 func (c *Committer) UpdateFinding(ctx context.Context, fingerprint string, state spoorv1.FindingState, note string) (f *spoorv1.Finding, err error) {
-	a := &ask{done: make(chan error, 1), change: func(ctx context.Context, now time.Time) (err error) {
+	err = c.Change(ctx, func(ctx context.Context, now time.Time) (err error) {
 		f, err = c.o.Findings.Update(ctx, fingerprint, state, note, now)
 		return err
-	}}
+	})
+	return f, err
+}
+
+// Change does something to findings between two commits, and makes durable what follows from it.
+func (c *Committer) Change(ctx context.Context, change func(ctx context.Context, now time.Time) error) error {
+	a := &ask{done: make(chan error, 1), change: change}
 	select {
 	case c.asks <- a:
-		return f, <-a.done
+		return <-a.done
 	case <-c.stopped:
-		return nil, ErrStopped
+		return ErrStopped
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 }
 
