@@ -29,7 +29,7 @@ const (
 	spoorAgent = "../../bin/spoor-agent"
 	// As test/cluster/cluster calls them.
 	nodes     = 2
-	collector = "http://10.99.0.1:7070"
+	collector = "https://10.99.0.1:7070"
 	// The name that the agents are given.
 	clusterName = "lab"
 	namespace   = "shop"
@@ -39,8 +39,9 @@ const (
 // lab is a running cluster.
 type lab struct {
 	*testing.T
-	run  string
-	temp string
+	run   string
+	temp  string
+	token string // of the test, for the collector
 }
 
 // newLab starts a cluster that has the shop's image, and removes it when the test ends.
@@ -217,11 +218,11 @@ func dial(ctx context.Context, where, network, address string) (net.Conn, error)
 
 // ask returns a client of the collector.
 func (l *lab) ask() spoorv1connect.QueryServiceClient {
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+	transport := &http.Transport{TLSClientConfig: l.authority(), DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		return dial(ctx, "control", network, address)
 	}}
 	l.Cleanup(transport.CloseIdleConnections)
-	return spoorv1connect.NewQueryServiceClient(&http.Client{Transport: transport}, collector)
+	return spoorv1connect.NewQueryServiceClient(&http.Client{Transport: withToken{l.token, transport}}, collector)
 }
 
 // keepLogs copies the logs of all parts of the cluster to where they outlive it.

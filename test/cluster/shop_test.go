@@ -22,7 +22,9 @@ import (
 func TestShop(t *testing.T) {
 	l := newLab(t)
 	l.letAgentsAsk()
-	center := l.start("collector", "control", spoor, "collector", "--listen", "10.99.0.1:7070", "--data", filepath.Join(l.temp, "data"))
+	l.certify()
+	center := l.start("collector", "control", spoor, "collector", "--listen", "10.99.0.1:7070", "--data", filepath.Join(l.temp, "data"),
+		"--tls-cert", l.pki("collector.crt"), "--tls-key", l.pki("collector.key"), "--agents-ca", l.pki("ca.crt"), "--people", l.pki("people.yaml"))
 	l.until("the collector", func() bool { return strings.Contains(center.said(), "10.99.0.1:7070") })
 	agents := l.watch()
 
@@ -103,6 +105,7 @@ func (l *lab) watch() []*daemon {
 	for i := 1; i <= nodes; i++ {
 		node := fmt.Sprintf("node%d", i)
 		a := l.start("agent"+node, node, spoorAgent, "--collector", collector, "--cluster", clusterName, "--node", node,
+			"--ca", l.pki("ca.crt"), "--cert", l.pki(clusterName+"."+node+".crt"), "--key", l.pki(clusterName+"."+node+".key"),
 			"--cgroup", "/spoor-"+node, "--cri-socket", "/run/spoor-cluster/"+node+"/containerd.sock",
 			"--kubeconfig", filepath.Join(l.run, "pki", "agent.kubeconfig"), "--pin", "off")
 		l.until("the agent of "+node, func() bool { return strings.Contains(a.said(), "tells of this node's pods") })
