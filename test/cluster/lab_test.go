@@ -56,6 +56,7 @@ func newLab(t *testing.T) *lab {
 		home = filepath.Join(cache, "spoor")
 	}
 	l := &lab{T: t, run: filepath.Join(home, "cluster", "run"), temp: t.TempDir()}
+	l.lock(filepath.Join(home, "cluster", ".running"))
 	t.Cleanup(func() {
 		if t.Failed() {
 			l.keepLogs()
@@ -65,6 +66,19 @@ func newLab(t *testing.T) *lab {
 	l.command("./cluster", "up", fmt.Sprint(nodes))
 	l.load()
 	return l
+}
+
+// lock waits until no other test of this machine has a cluster: names of namespaces are the same for all.
+func (l *lab) lock(path string) {
+	l.Helper()
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		l.Fatal(err)
+	}
+	l.Cleanup(func() { _ = f.Close() }) // which lets go of it
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		l.Fatal(err)
+	}
 }
 
 // command runs a program to its end and returns what it said.

@@ -22,11 +22,7 @@ import (
 func TestShop(t *testing.T) {
 	l := newLab(t)
 	l.letAgentsAsk()
-	l.certify()
-	center := l.start("collector", "control", spoor, "collector", "--listen", "10.99.0.1:7070", "--data", filepath.Join(l.temp, "data"),
-		"--tls-cert", l.pki("collector.crt"), "--tls-key", l.pki("collector.key"), "--agents-ca", l.pki("ca.crt"), "--people", l.pki("people.yaml"))
-	l.until("the collector", func() bool { return strings.Contains(center.said(), "10.99.0.1:7070") })
-	agents := l.watch()
+	center, agents := l.watch()
 
 	l.kubectl("apply", "-f", l.apply("services.yaml"))
 	receipts := filepath.Join(l.run, "receipts")
@@ -98,10 +94,13 @@ func (l *lab) letAgentsAsk() {
 	l.kubectl("create", "clusterrolebinding", "spoor-agent", "--clusterrole=spoor-agent", "--user=spoor-agent")
 }
 
-// watch starts an agent for each node. They share a kernel, so each reports the branch of the cgroups that is its node.
-func (l *lab) watch() []*daemon {
+// watch starts a collector, and an agent for each node. They share a kernel, so each reports the branch of the cgroups that is its node.
+func (l *lab) watch() (center *daemon, agents []*daemon) {
 	l.Helper()
-	var agents []*daemon
+	l.certify()
+	center = l.start("collector", "control", spoor, "collector", "--listen", "10.99.0.1:7070", "--data", filepath.Join(l.temp, "data"),
+		"--tls-cert", l.pki("collector.crt"), "--tls-key", l.pki("collector.key"), "--agents-ca", l.pki("ca.crt"), "--people", l.pki("people.yaml"))
+	l.until("the collector", func() bool { return strings.Contains(center.said(), "10.99.0.1:7070") })
 	for i := 1; i <= nodes; i++ {
 		node := fmt.Sprintf("node%d", i)
 		a := l.start("agent"+node, node, spoorAgent, "--collector", collector, "--cluster", clusterName, "--node", node,
@@ -111,7 +110,7 @@ func (l *lab) watch() []*daemon {
 		l.until("the agent of "+node, func() bool { return strings.Contains(a.said(), "tells of this node's pods") })
 		agents = append(agents, a)
 	}
-	return agents
+	return center, agents
 }
 
 // asked reports how often agents asked the API server, and fails when that is more than to list and to watch now and then.
