@@ -63,12 +63,17 @@ func (f *file) all(op string, n, want int, err error) error {
 }
 
 // wrote says that this process changed the content of a file that had a size before.
-func (s *stage) wrote(path string, before int64) error {
+func (s *stage) wrote(path string, before int64) error { return s.wroteFile(path, before, false) }
+
+// wroteRenamed says that this process wrote a file under another name in the same directory.
+func (s *stage) wroteRenamed(path string) error { return s.wroteFile(path, 0, true) }
+
+func (s *stage) wroteFile(path string, before int64, renamed bool) error {
 	f, err := identify(path)
 	if err != nil {
 		return err
 	}
-	f.SizeBefore = before
+	f.SizeBefore, f.Renamed = before, renamed
 	s.expect(Expectation{Kind: FileWrite, File: f})
 	return nil
 }

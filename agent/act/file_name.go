@@ -171,7 +171,7 @@ func renameOver(s *stage) error {
 	if err := unix.Rename(f.path, target); err != nil {
 		return &os.LinkError{Op: "rename", Old: f.path, New: target, Err: err}
 	}
-	if err := s.wrote(target, 0); err != nil {
+	if err := s.wroteRenamed(target); err != nil {
 		return err
 	}
 	return s.moved(Expectation{Operation: opRename}, f.path, target)

@@ -109,6 +109,7 @@ func (s *stage) replaced(e Expectation, path string, atOnce bool) error {
 	}
 	e.File = &nameless
 	s.expect(e)
+	written.Renamed = !atOnce
 	e.Kind, e.Operation, e.File = FileWrite, 0, &written
 	s.expect(e)
 	return nil

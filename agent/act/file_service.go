@@ -70,7 +70,7 @@ func rotateLog(s *stage) error {
 	if err := s.moved(Expectation{Operation: opRename}, path, old); err != nil {
 		return err
 	}
-	if err := s.wrote(old, 0); err != nil {
+	if err := s.wroteRenamed(old); err != nil {
 		return err
 	}
 	return s.wrote(path, 0)

@@ -4,6 +4,7 @@ package act
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -212,7 +213,7 @@ func pathOf(f *spoorv1.File) string {
 func (e *Expectation) comparePath(f *spoorv1.File) string {
 	got, want := pathOf(f), e.File.Path
 	switch {
-	case want == "", got == want:
+	case want == "", got == want, e.File.Renamed && filepath.Dir(got) == filepath.Dir(want):
 		return ""
 	case f.GetPathTruncated() && strings.HasSuffix(want, got):
 		return ""

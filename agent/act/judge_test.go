@@ -58,6 +58,10 @@ func TestJudge(t *testing.T) {
 		})
 	}
 	file := &spoorv1.File{Path: "/merged/f", Dev: 8, Inode: 80, Generation: 5}
+	movedFile := *written.File
+	movedFile.Renamed = true
+	moved := written
+	moved.File = &movedFile
 	here := &spoorv1.Endpoint{Address: "127.0.0.1", Port: 80}
 	there := &spoorv1.Endpoint{Address: "127.0.0.1"}
 
@@ -93,6 +97,15 @@ func TestJudge(t *testing.T) {
 		{
 			name: "truncated path", facts: []Expectation{written},
 			events: []*spoorv1.Event{write(actor, &spoorv1.FileWrite{File: &spoorv1.File{Path: "f", PathTruncated: true, Dev: 8, Inode: 80}, SizeAfter: 10})},
+		},
+		{
+			name: "told under the earlier name", facts: []Expectation{moved},
+			events: []*spoorv1.Event{write(actor, &spoorv1.FileWrite{File: &spoorv1.File{Path: "/merged/f.tmp", Dev: 8, Inode: 80}, SizeAfter: 10})},
+		},
+		{
+			name: "renamed within its directory only", facts: []Expectation{moved},
+			events: []*spoorv1.Event{write(actor, &spoorv1.FileWrite{File: &spoorv1.File{Path: "/other/f", Dev: 8, Inode: 80}, SizeAfter: 10})},
+			want:   []string{`path "/other/f" instead of "/merged/f"`},
 		},
 		{
 			name: "wrong path and size", facts: []Expectation{written},

@@ -68,6 +68,9 @@ type Expectation struct {
 type File struct {
 	// Path is absolute and as the acting process saw it; any bytes but NUL.
 	Path string
+	// Renamed says that it had another name, in the same directory, while it was written: an event that was told before the
+	// rename has that.
+	Renamed bool
 	// Dev is the device number of the file system (not stat's st_dev, which differs on btrfs), major << 20 | minor.
 	Dev uint32
 	// Inode is its number as the file system itself keeps it.
