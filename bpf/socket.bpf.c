@@ -158,7 +158,8 @@ static __always_inline void inherit(struct sock *sk)
 }
 
 /* How many payload bytes went over the connection since it was last asked; flags are the socket's. */
-static __always_inline void count_bytes(struct owner *owner, __u64 sent, __u64 received, unsigned long flags, struct change *c)
+static __always_inline void count_bytes(struct owner *owner, __u64 sent, __u64 received, unsigned long flags,
+					struct change *c)
 {
 	/* The peer's FIN takes one number of the sequence, and is counted there; tcp_fin() leaves SOCK_DONE behind. */
 	if (received && flags & 1UL << bpf_core_enum_value(enum sock_flags, SOCK_DONE))
@@ -206,7 +207,8 @@ static __always_inline void closed(struct sock *sk, struct owner *owner, int old
 
 		c.closed = 1;
 		if (tp)
-			count_bytes(owner, tp->bytes_sent - tp->bytes_retrans, tp->bytes_received, sk->__sk_common.skc_flags, &c);
+			count_bytes(owner, tp->bytes_sent - tp->bytes_retrans, tp->bytes_received,
+				    sk->__sk_common.skc_flags, &c);
 	}
 	record(owner, &c);
 }
@@ -217,7 +219,8 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int state)
 	__u64 address = (__u64)sk;
 	struct owner *owner;
 
-	if (state != TCP_ESTABLISHED && state != TCP_CLOSE && state != TCP_SYN_SENT && state != TCP_SYN_RECV && state != TCP_LISTEN)
+	if (state != TCP_ESTABLISHED && state != TCP_CLOSE && state != TCP_SYN_SENT && state != TCP_SYN_RECV &&
+	    state != TCP_LISTEN)
 		return 0;
 	/* An MPTCP socket goes through the same states as its TCP subflow, which carries the addresses and the bytes. */
 	if (sk->sk_protocol != IPPROTO_TCP || !my_turn())
@@ -353,8 +356,8 @@ int socket_bytes(struct bpf_iter__bpf_map_elem *ctx)
 		client = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	if (client != owner->end.client || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_ESTABLISHED)
 		return 0;
-	count_bytes(owner, BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans), BPF_CORE_READ(tp, bytes_received),
-		    BPF_CORE_READ(sk, __sk_common.skc_flags), &c);
+	count_bytes(owner, BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans),
+		    BPF_CORE_READ(tp, bytes_received), BPF_CORE_READ(sk, __sk_common.skc_flags), &c);
 	if (!c.sent && !c.received)
 		return 0;
 	copy = *owner;

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/spoor/spoor/agent"
 )
 
 // gap is an act that is not seen, or not seen whole. The list is what docs/coverage.md explains its holes by: an act that
@@ -86,6 +88,14 @@ func gaps() []gap {
 		{
 			acts: []string{"bind-write"}, sometimes: true,
 			why: "a mount namespace that ends with its only process before it was looked at shows files under the host's path",
+		},
+		{
+			acts: []string{
+				"rename", "rename-exchange", "rename-directory", "link", "symlink", "unlink", "mkdir", "rmdir", "mkfifo", "mknod", "chmod", "chown",
+				"setxattr", "utimes", "io-uring-renameat", "io-uring-unlinkat",
+			},
+			fs: []string{"tmpfs"}, tier: agent.TierBase, before: "5.13",
+			why: "before 5.13 tmpfs gives no id by which fanotify could name its files",
 		},
 		{
 			acts: []string{"truncate", "ftruncate-extend", "punch-hole", "fallocate"}, fs: []string{"tmpfs"}, sometimes: true,
