@@ -40,7 +40,7 @@ func (r *Resolver) Watch(ctx context.Context) error {
 		return fmt.Errorf("watch the host's mounts: %w", err)
 	}
 	defer ended.Close()
-	defer end.Close() //nolint:errcheck // nothing is written
+	defer end.Close()
 	stop := context.AfterFunc(ctx, func() { _, _ = end.Write([]byte{0}) })
 	defer stop()
 	fds := []unix.PollFd{
