@@ -57,7 +57,13 @@ func fill(r *rand.Rand, m protoreflect.Message, depth int) {
 		case fd.IsList():
 			list := m.Mutable(fd).List()
 			for range r.IntN(4) {
-				list.Append(scalar(r, fd))
+				if fd.Message() == nil {
+					list.Append(scalar(r, fd))
+					continue
+				}
+				element := list.NewElement()
+				fill(r, element.Message(), depth+1)
+				list.Append(element)
 			}
 		case fd.Message() != nil:
 			fill(r, m.Mutable(fd).Message(), depth+1)
