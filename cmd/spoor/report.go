@@ -57,7 +57,11 @@ func (c *reportCommand) Run(ctx context.Context, streams *cli.Streams) error {
 		return err
 	}
 	all := gallery.Portraits(func(w *spoorv1.Workload) bool { return c.All || chosen.Match(w) })
-	if len(all) == 0 {
+	switch {
+	case len(all) > 0:
+	case c.All:
+		remark(streams, "no service was seen: units, containers and pods are services, the host itself and people's sessions are not.")
+	default:
 		return cli.BadInput(errors.New("nothing was seen of such a workload"), "\"spoor report --all\" lists those of which something was.")
 	}
 	if n := gallery.Dropped(); n > 0 {
