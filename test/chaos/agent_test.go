@@ -3,14 +3,12 @@
 package chaos_test
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,30 +18,13 @@ import (
 	"github.com/spoor/spoor/agent/ship"
 	"github.com/spoor/spoor/agent/ship/spool"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/test/scene"
 )
 
 // program is the agent as it is deployed; `make build` leaves it there.
 const program = "../../bin/spoor-agent"
 
-// transcript collects what a program writes.
-type transcript struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *transcript) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *transcript) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
-func eventually(t *testing.T, what string, said *transcript, is func() bool) {
+func eventually(t *testing.T, what string, said *scene.Transcript, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -70,7 +51,7 @@ func TestAgentProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer inherited.Close()
-	said := &transcript{}
+	said := &scene.Transcript{}
 	start := func() *exec.Cmd {
 		cmd := exec.Command(program, "--collector", "http://"+l.Addr().String(), "--node", "n", "--pin", "off", "--spool", folder, "--interval", "50ms")
 		cmd.Stdout, cmd.Stderr = said, said

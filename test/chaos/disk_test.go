@@ -14,6 +14,7 @@ import (
 	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/test/scene"
 )
 
 // smallDisk mounts a file system of so many bytes; grow gives it room.
@@ -102,7 +103,7 @@ func TestFullDisks(t *testing.T) {
 		defer func() { _ = response.Body.Close() }()
 		return response.Status
 	}
-	said := &transcript{}
+	said := &scene.Transcript{}
 	eventually(t, "a collector that says it cannot commit", said, func() bool { return strings.HasPrefix(ready(), "503") })
 	eventually(t, "a spool without room", said, func() bool { return full(t, folder) })
 	// What waits in the agent's memory goes to its disk; nothing is acknowledged yet.

@@ -3,7 +3,6 @@
 package trail
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -12,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,26 +38,8 @@ type up struct {
 	address string // where the collector listens
 	cmd     *exec.Cmd
 	ended   chan error
-	output  *output
+	output  *scene.Transcript
 	ask     spoorv1connect.QueryServiceClient
-}
-
-// output keeps what the program prints.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }
 
 // program is the binary that `make build` left.
@@ -101,7 +81,7 @@ func startUp(t *testing.T, args ...string) *up {
 
 func (u *up) start() {
 	u.t.Helper()
-	u.output = &output{}
+	u.output = &scene.Transcript{}
 	u.cmd = exec.Command(program(u.t), u.args...)
 	u.cmd.Stdout, u.cmd.Stderr = u.output, u.output
 	if err := u.cmd.Start(); err != nil {

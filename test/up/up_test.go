@@ -4,7 +4,6 @@
 package up_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,10 +13,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/spoor/spoor/test/scene"
 )
 
 // `make build` leaves it here.
@@ -31,31 +31,13 @@ type watched struct {
 	*testing.T
 	cmd  *exec.Cmd
 	url  string
-	out  *transcript
+	out  *scene.Transcript
 	done chan error
-}
-
-// transcript collects what a program writes.
-type transcript struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *transcript) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *transcript) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 func start(t *testing.T, args ...string) *watched {
 	t.Helper()
-	w := &watched{T: t, out: &transcript{}, done: make(chan error, 1)}
+	w := &watched{T: t, out: &scene.Transcript{}, done: make(chan error, 1)}
 	w.cmd = exec.Command(spoor, append([]string{"up", "--listen", "127.0.0.1:0", "--data", t.TempDir()}, args...)...)
 	w.cmd.Stdout, w.cmd.Stderr = w.out, w.out
 	if err := w.cmd.Start(); err != nil {

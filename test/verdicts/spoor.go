@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,13 +12,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"time"
 
 	"connectrpc.com/connect"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
+	"github.com/spoor/spoor/test/scene"
 )
 
 // nodeName is what the host is called.
@@ -30,25 +29,7 @@ type watched struct {
 	cmd    *exec.Cmd
 	done   chan error
 	client spoorv1connect.QueryServiceClient
-	out    transcript
-}
-
-// transcript collects what a program writes.
-type transcript struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *transcript) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *transcript) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
+	out    scene.Transcript
 }
 
 var webPage = regexp.MustCompile(`web page +(http://[^/]+)/`)
