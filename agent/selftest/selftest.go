@@ -211,9 +211,9 @@ func (r *run) await(ctx context.Context, result *act.Result) *act.Report {
 }
 
 // losses are those that nothing excuses. Other programs, whatever the acts do, remove directories before their names are
-// read, and have sockets that are older than the agent.
+// read, have sockets that are older than the agent, and read files that cannot be watched (tmpfs before 5.13).
 func losses(events []*spoorv1.Event) []string {
-	excused := []string{"name_unreadable", "unknown_owner"}
+	excused := []string{"name_unreadable", "unknown_owner", "unmarkable"}
 	var list []string
 	for _, ev := range events {
 		if l := ev.GetLoss(); l != nil && !slices.Contains(excused, l.GetReason()) {
