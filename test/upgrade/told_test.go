@@ -48,10 +48,7 @@ func sumUp(events []*spoorv1.Event, tgid uint32) *told {
 // addChild adds a program that the load ran.
 func (s *told) addChild(ev *spoorv1.Event) {
 	id := ev.GetProcess().GetExecId()
-	switch start := ev.GetProcessStart(); {
-	case start.GetCause() == spoorv1.ProcessStart_CAUSE_EXEC,
-		// Met by an agent in the instant in which the kernel mapped its program: told as found, and once as well.
-		start.GetCause() == spoorv1.ProcessStart_CAUSE_FOUND && ev.GetProcess().GetComm() == "true":
+	if ev.GetProcessStart().GetCause() == spoorv1.ProcessStart_CAUSE_EXEC { // each agent finds those that run, besides
 		s.execs[id]++
 	}
 	if ev.GetProcessExit() != nil {
