@@ -53,7 +53,7 @@ func (j *Judge) backing(w *workload, ev *spoorv1.Event, t time.Time, wait bool) 
 	}
 	s, known := j.stores.get(key)
 	purpose := w.purposeOf(&p, port)
-	if !known && storePorts[port] == "" && purpose != BackingService && purpose != SharedBackingService || ownBusiness(w.id, &p, f) || sameWorkload(p.workload, w.id) {
+	if !known && storePorts[port] == "" && purpose != BackingService && purpose != SharedBackingService || ownBusiness(w.id, &p, f) || p.workload.Same(w.id) {
 		return
 	}
 	if wait && p.workload == nil && p.addr.IsValid() && !public(p.addr) {

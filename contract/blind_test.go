@@ -55,7 +55,7 @@ func TestBlindLoss(t *testing.T) {
 	s.node(loss)
 	s.tick(lossQuiet, "cleared blind.loss file: map_full")
 	s.sees(&spoorv1.Loss{Source: "names", Reason: "ring_full", Count: 1}, "low blind.loss names: ring_full")
-	if w := s.last[0].Workload; !sameWorkload(w, checkout) || s.last[0].Owner.GetTeam() != "payments" {
+	if w := s.last[0].Workload; !w.Same(checkout) || s.last[0].Owner.GetTeam() != "payments" {
 		t.Errorf("about %v", w)
 	}
 	s.workload = stranger

@@ -37,7 +37,7 @@ func (j *Judge) meet(w *workload, ev *spoorv1.Event, t time.Time) {
 	f := ev.GetFlow()
 	other := f.GetPeer().GetWorkload()
 	// Everybody asks for names, and the kubelet calls everybody.
-	if other.GetName() == "" || !arrived(f) || sameWorkload(other, w.id) || !isService(w.id) || !isService(other) || servicePort(f) == 53 {
+	if other.GetName() == "" || !arrived(f) || other.Same(w.id) || !isService(w.id) || !isService(other) || servicePort(f) == 53 {
 		return
 	}
 	from, to := w.id, other

@@ -55,13 +55,7 @@ func (p *peer) address() string {
 }
 
 // workloadName is namespace/kind/name, with the cluster where there is one, as contracts write it.
-func workloadName(w *spoorv1.Workload) string {
-	s := w.GetNamespace() + "/" + w.GetKind() + "/" + w.GetName()
-	if c := w.GetCluster(); c != "" {
-		s = c + "/" + s
-	}
-	return printable(s)
-}
+func workloadName(w *spoorv1.Workload) string { return printable(w.Path()) }
 
 // public says whether an address is on the Internet.
 func public(a netip.Addr) bool {
@@ -243,7 +237,7 @@ func ownBusiness(self *spoorv1.Workload, p *peer, f *spoorv1.Flow) bool {
 	if p.workload == nil {
 		return !onPlainHost(self)
 	}
-	return sameWorkload(p.workload, self)
+	return p.workload.Same(self)
 }
 
 // resolves says whether a call asks a nearby resolver for a name.
@@ -313,10 +307,6 @@ func kubelet(w *spoorv1.Workload, node string) bool {
 	default:
 		return false
 	}
-}
-
-func sameWorkload(a, b *spoorv1.Workload) bool {
-	return a.GetName() == b.GetName() && a.GetKind() == b.GetKind() && a.GetNamespace() == b.GetNamespace() && a.GetCluster() == b.GetCluster()
 }
 
 // flowSubject is the subject of verdicts about a flow.

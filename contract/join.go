@@ -60,7 +60,7 @@ func (j *Judge) join(w *workload, ev *spoorv1.Event, s *spoorv1.Share, t time.Ti
 	if a.workload.GetName() == "" || isPerson(a.workload) {
 		return
 	}
-	if sameWorkload(a.workload, w.id) {
+	if a.workload.Same(w.id) {
 		a.relation = replica
 		if w.isSidecar(ev, s.GetOtherInstance()) {
 			a.relation = sidecar

@@ -24,7 +24,7 @@ type writer struct {
 type sharing [2]writer
 
 func (w writer) is(other writer) bool {
-	return w.instance == other.instance && sameWorkload(w.workload, other.workload)
+	return w.instance == other.instance && w.workload.Same(other.workload)
 }
 
 // outlives says whether files of a storage class are there for several instances to reach. On a node's own disk everything
@@ -59,7 +59,7 @@ func (j *Judge) share(w *workload, ev *spoorv1.Event, fw *spoorv1.FileWrite, t t
 	}
 	other := before[0]
 	a := &acquaintance{workload: other.workload, event: other.event}
-	if sameWorkload(other.workload, w.id) {
+	if other.workload.Same(w.id) {
 		// A successor writes what its predecessor wrote; two that live take turns.
 		if before[1].workload == nil || !before[1].is(me) {
 			return
@@ -76,7 +76,7 @@ func (j *Judge) share(w *workload, ev *spoorv1.Event, fw *spoorv1.FileWrite, t t
 func (j *Judge) readByOther(w *workload, ev *spoorv1.Event, s *spoorv1.Share, t time.Time) {
 	src := s.GetFile()
 	if s.GetKind() != spoorv1.Share_KIND_FILE || s.GetAccess() != spoorv1.Share_ACCESS_READ || !outlives(src.GetStorageClass()) ||
-		s.GetOther().GetName() == "" || sameWorkload(s.GetOther(), w.id) || isPerson(w.id) || isPerson(s.GetOther()) {
+		s.GetOther().GetName() == "" || s.GetOther().Same(w.id) || isPerson(w.id) || isPerson(s.GetOther()) {
 		return
 	}
 	name := pathOf(src)

@@ -15,7 +15,7 @@ import (
 func (j *Judge) survives(in *instance, ev *spoorv1.Event, s *spoorv1.Share, t time.Time) {
 	w, src := in.workload, s.GetFile()
 	if s.GetKind() != spoorv1.Share_KIND_FILE || s.GetAccess() != spoorv1.Share_ACCESS_READ || src == nil ||
-		!sameWorkload(s.GetOther(), w.id) || s.GetOtherInstance() == ev.GetInstance().GetId() || w.state() != Stateless ||
+		!s.GetOther().Same(w.id) || s.GetOtherInstance() == ev.GetInstance().GetId() || w.state() != Stateless ||
 		w.isSidecar(ev, s.GetOtherInstance()) {
 		return
 	}

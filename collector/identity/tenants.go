@@ -70,7 +70,7 @@ func (r *Resolver) moveIn(at place, in *spoorv1.Instance, seen int64) bool {
 	list := make([]tenant, 0, len(known)+1)
 	for _, t := range known {
 		if t.instance == in.GetId() {
-			if since >= t.since && sameWorkload(t.workload, in.GetWorkload()) {
+			if since >= t.since && t.workload.Same(in.GetWorkload()) {
 				return false
 			}
 			continue
@@ -86,10 +86,6 @@ func (r *Resolver) moveIn(at place, in *spoorv1.Instance, seen int64) bool {
 		r.metrics.forgotten.WithLabelValues("address").Inc()
 	}
 	return true
-}
-
-func sameWorkload(a, b *spoorv1.Workload) bool {
-	return a.GetCluster() == b.GetCluster() && a.GetNamespace() == b.GetNamespace() && a.GetKind() == b.GetKind() && a.GetName() == b.GetName()
 }
 
 // tenantAt returns who had an address at a time: whoever got it last before.

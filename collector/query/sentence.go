@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/collector/store"
 )
 
@@ -48,7 +47,7 @@ func lossSentence(g *store.Gap) string {
 	}
 	of := ""
 	if g.Workload != nil {
-		of = " of " + workloadName(g.Workload)
+		of = " of " + g.Workload.Path()
 	}
 	at := ""
 	if !g.Time.IsZero() {
@@ -72,15 +71,6 @@ func nodeName(cluster, node string) string {
 		node = cluster + "/" + node
 	}
 	return "node " + node
-}
-
-// workloadName is written so that it can be asked for.
-func workloadName(w *spoorv1.Workload) string {
-	parts := []string{w.GetNamespace(), w.GetKind(), w.GetName()}
-	if w.GetCluster() != "" {
-		parts = append([]string{w.GetCluster()}, parts...)
-	}
-	return strings.Join(parts, "/")
 }
 
 func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }

@@ -150,21 +150,13 @@ func (g *Gallery) Observe(ev *spoorv1.Event) {
 	g.take(g.judge.Observe(ev))
 }
 
-func nameOf(w *spoorv1.Workload) string {
-	name := w.GetNamespace() + "/" + w.GetKind() + "/" + w.GetName()
-	if w.GetCluster() != "" {
-		name = w.GetCluster() + "/" + name
-	}
-	return name
-}
-
 func (g *Gallery) subject(ev *spoorv1.Event) *subject {
 	w := ev.GetInstance().GetWorkload()
 	switch w.GetKind() {
 	case "", "Session", "Host", "Kernel":
 		return nil
 	}
-	name := nameOf(w)
+	name := w.Path()
 	s, ok := g.subjects[name]
 	if !ok {
 		if len(g.subjects) >= maxWorkloads {
@@ -183,7 +175,7 @@ func (g *Gallery) subject(ev *spoorv1.Event) *subject {
 func (g *Gallery) take(verdicts []contract.Verdict) {
 	for i := range verdicts {
 		v := &verdicts[i]
-		s, ok := g.subjects[nameOf(v.Workload)]
+		s, ok := g.subjects[v.Workload.Path()]
 		if !ok {
 			continue
 		}
@@ -238,7 +230,7 @@ func (g *Gallery) note(s *subject, ev *spoorv1.Event) {
 func peerName(e *spoorv1.Endpoint) string {
 	switch {
 	case e.GetWorkload().GetName() != "":
-		return nameOf(e.GetWorkload())
+		return e.GetWorkload().Path()
 	case e.GetDnsName() != "":
 		return e.GetDnsName()
 	default:
