@@ -56,7 +56,7 @@ func (j *Judge) backing(w *workload, ev *spoorv1.Event, t time.Time, wait bool) 
 	if !known && storePorts[port] == "" && purpose != BackingService && purpose != SharedBackingService || ownBusiness(w.id, &p, f) || p.workload.Same(w.id) {
 		return
 	}
-	if wait && p.workload == nil && p.addr.IsValid() && !public(p.addr) {
+	if wait && p.workload == nil && p.addr.IsValid() && !Public(p.addr) {
 		// The same store may have another address for each of its callers: they are told apart by name, when that is known.
 		j.wait(w, heldKey{RuleShareDatabase, p.addr, port, TCP}, ev, t)
 		return

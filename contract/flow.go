@@ -57,8 +57,8 @@ func (p *peer) address() string {
 // workloadName is namespace/kind/name, with the cluster where there is one, as contracts write it.
 func workloadName(w *spoorv1.Workload) string { return printable(w.Path()) }
 
-// public says whether an address is on the Internet.
-func public(a netip.Addr) bool {
+// Public says whether an address is on the Internet.
+func Public(a netip.Addr) bool {
 	return a.IsValid() && a.IsGlobalUnicast() && !a.IsPrivate() && !sharedSpace.Contains(a)
 }
 
@@ -215,7 +215,7 @@ func (j *Judge) ask(w *workload, rule string, ev *spoorv1.Event, p *peer) answer
 		return yes
 	}
 	// Who holds an address that is not on the Internet will mostly be known in a moment, and then the verdict can say it.
-	stranger := answer{workload: p.workload == nil && p.addr.IsValid() && !public(p.addr)}
+	stranger := answer{workload: p.workload == nil && p.addr.IsValid() && !Public(p.addr)}
 	if rule == RuleFlowCaller {
 		if kubelet(p.workload, ev.GetNode()) {
 			return yes
@@ -242,7 +242,7 @@ func ownBusiness(self *spoorv1.Workload, p *peer, f *spoorv1.Flow) bool {
 
 // resolves says whether a call asks a nearby resolver for a name.
 func resolves(p *peer, port uint32, transport Transport) bool {
-	return port == 53 && (transport == UDP || transport == TCP) && !public(p.addr)
+	return port == 53 && (transport == UDP || transport == TCP) && !Public(p.addr)
 }
 
 func (s *Spec) allowsCaller(self *spoorv1.Workload, p *peer, port uint32, transport Transport, a answer) answer {
@@ -326,7 +326,7 @@ func callerName(p *peer) string {
 	switch {
 	case p.workload != nil:
 		return workloadName(p.workload)
-	case public(p.addr):
+	case Public(p.addr):
 		return "the Internet"
 	default:
 		return callerRange(p.addr)

@@ -309,7 +309,7 @@ func (d *draft) calls() {
 			decide(fmt.Sprintf("tried by %s and never answered, %s", by, when(l.facts[0])), Line(entry))
 		case l.once():
 			decide(fmt.Sprintf("called once by %s, %s", by, when(l.facts[0])), Line(entry))
-		case !l.cidr.IsZero() && public(l.cidr.Addr()):
+		case !l.cidr.IsZero() && Public(l.cidr.Addr()):
 			decide(fmt.Sprintf("on the Internet and without a name; %s by %s", l.seen(), by), Line(entry))
 		case d.room("spec.calls", len(spec.Calls)):
 			d.beside("spec.calls", len(spec.Calls), l.seen())

@@ -228,7 +228,7 @@ func (s *lesson) peerLines(facts []*peerFact, callers bool) (lines []*peerLine, 
 			if wide, ok := networks[networkKey{networkOf(addr), f.key.port, f.key.transport}]; ok {
 				l.cidr = wide
 			}
-			if callers && public(addr) {
+			if callers && Public(addr) {
 				l.cidr = everybody(addr)
 			}
 		}
@@ -272,7 +272,7 @@ func (s *lesson) wide(facts []*peerFact, callers bool) (map[domainKey]bool, map[
 		}
 		if f.key.name != "" && !callers {
 			names[domainKey{parentOf(f.key.name), f.key.port, f.key.transport}]++
-		} else if a := f.key.addr; a.IsValid() && !public(a) {
+		} else if a := f.key.addr; a.IsValid() && !Public(a) {
 			// Neighbours on the Internet have nothing to do with each other.
 			addrs[networkKey{networkOf(a), f.key.port, f.key.transport}]++
 		}

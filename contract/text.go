@@ -223,7 +223,7 @@ func (w *workload) egressVerdict(p *peer, ev *spoorv1.Event, nameless, many bool
 	}
 	v.Title = fmt.Sprintf("%s %s %s, which its contract does not have", w.describe(), verb, target)
 	v.Why = "Nobody agreed to this dependency: when the peer fails or changes, this service breaks without warning, and data may go where it must not."
-	if public(p.addr) && p.workload == nil {
+	if Public(p.addr) && p.workload == nil {
 		v.Severity = spoorv1.Severity_SEVERITY_HIGH
 		v.Why = "Nobody agreed to this call, and its peer is on the Internet: it may be data that leaves, or a dependency that nobody watches."
 	}
@@ -290,7 +290,7 @@ func (w *workload) callerVerdict(p *peer, ev *spoorv1.Event, many bool) Verdict 
 	v := Verdict{Severity: spoorv1.Severity_SEVERITY_MEDIUM}
 	v.Title = fmt.Sprintf("%s is called by %s on %d/%s, which its contract does not have", w.describe(), callerName(p), port, transport)
 	v.Why = "Nobody agreed that this caller may: what the service assumes about who calls it, and how often, no longer holds."
-	if public(p.addr) && p.workload == nil {
+	if Public(p.addr) && p.workload == nil {
 		v.Severity = spoorv1.Severity_SEVERITY_HIGH
 		v.Why = "Nobody agreed that the Internet may call this service: whoever finds the port can try what they like."
 	}

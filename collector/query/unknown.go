@@ -7,13 +7,11 @@ import (
 	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/contract"
 )
 
 // joinPatience is how long the record of a flow's other end may take: the longest pause between two events of one flow.
 const joinPatience = time.Minute
-
-// carriers is RFC 6598: carriers' NAT, and the pods of many clouds.
-var carriers = netip.MustParsePrefix("100.64.0.0/10")
 
 // sayUnknown says of flows whose other end has no name why that is so. The events are the caller's own.
 func sayUnknown(evs []*spoorv1.Event, now time.Time) {
@@ -36,7 +34,7 @@ func whyUnknown(f *spoorv1.Flow, at, now time.Time) spoorv1.Endpoint_Unknown {
 		return spoorv1.Endpoint_UNKNOWN_NOT_YET
 	}
 	addr, err := netip.ParseAddr(f.GetPeer().GetAddress())
-	if err == nil && addr.IsGlobalUnicast() && !addr.IsPrivate() && !carriers.Contains(addr.Unmap()) {
+	if err == nil && contract.Public(addr.Unmap()) {
 		return spoorv1.Endpoint_UNKNOWN_OUTSIDE
 	}
 	return spoorv1.Endpoint_UNKNOWN_NO_AGENT
