@@ -43,13 +43,10 @@ func NewSet(contracts ...*Contract) (*Set, error) {
 	return newSet(contracts), nil
 }
 
-// Load reads every *.yaml and *.yml file below fsys into one set. Folders and files whose names begin with a dot
-// are left out: what git and Kubernetes' mounts of ConfigMaps keep beside the files. The error joins a *ParseError
-// for everything that is wrong with any of them; then there is no set.
-func Load(fsys fs.FS) (*Set, error) {
-	var contracts []*Contract
-	var errs []error
-	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
+// Files calls fn for every file below fsys that contracts are read from, sorted by name: *.yaml and *.yml. Folders and files whose
+// names begin with a dot are left out: what git and Kubernetes' mounts of ConfigMaps keep beside the files.
+func Files(fsys fs.FS, fn func(name string, data []byte)) error {
+	return fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("read contracts: %w", err)
 		}
@@ -72,12 +69,22 @@ func Load(fsys fs.FS) (*Set, error) {
 		if err != nil {
 			return fmt.Errorf("read contracts: %w", err)
 		}
+		fn(name, data)
+		return nil
+	})
+}
+
+// Load reads all Files below fsys into one set. The error joins a *ParseError for everything that is wrong with any of them; then
+// there is no set.
+func Load(fsys fs.FS) (*Set, error) {
+	var contracts []*Contract
+	var errs []error
+	err := Files(fsys, func(name string, data []byte) {
 		found := newProblems(name)
 		contracts = append(contracts, parse(found, data)...)
 		if err := found.err(); err != nil {
 			errs = append(errs, err)
 		}
-		return nil
 	})
 	if err != nil {
 		return nil, err

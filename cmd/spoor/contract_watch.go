@@ -5,9 +5,7 @@ package main
 import (
 	"crypto/sha256"
 	"fmt"
-	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/spoor/spoor/contract"
 )
@@ -41,25 +39,9 @@ func (f *contractFolder) changed() (*contract.Set, bool, error) {
 // digest is of the names and contents of all files that contracts are read from.
 func (f *contractFolder) digest() (sum [sha256.Size]byte, err error) {
 	h := sha256.New()
-	dir := os.DirFS(f.dir)
-	err = fs.WalkDir(dir, ".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if hidden := strings.HasPrefix(entry.Name(), ".") && path != "."; hidden && entry.IsDir() {
-			return fs.SkipDir
-		} else if hidden || !strings.HasSuffix(path, ".yaml") && !strings.HasSuffix(path, ".yml") {
-			return nil
-		}
-		data, err := fs.ReadFile(dir, path)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(h, "%q %d\n%s", path, len(data), data)
-		return err
-	})
+	err = contract.Files(os.DirFS(f.dir), func(name string, data []byte) { fmt.Fprintf(h, "%q %d\n%s", name, len(data), data) })
 	if err != nil {
-		return sum, fmt.Errorf("read the contracts: %w", err)
+		return sum, err
 	}
 	h.Sum(sum[:0])
 	return sum, nil
