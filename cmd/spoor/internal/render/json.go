@@ -31,6 +31,18 @@ func JSON(w io.Writer, m proto.Message) error {
 	return err
 }
 
+// Object writes v, which is no message of the protocol, as one object on one line, escaped as JSON does it.
+func Object(w io.Writer, v any) error {
+	var line bytes.Buffer
+	e := json.NewEncoder(&line)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("encode %T: %w", v, err)
+	}
+	_, err := w.Write(escapeJSON(line.Bytes()))
+	return err
+}
+
 // escapeJSON writes the invisible and the dangerous of what JSON lets stand as \u escapes. Outside strings
 // JSON is ASCII, so that every such character is inside one.
 func escapeJSON(line []byte) []byte {

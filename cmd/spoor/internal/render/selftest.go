@@ -3,8 +3,6 @@
 package render
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -130,9 +128,6 @@ func verdict(s Style, r *selftest.Report) string {
 
 // SelftestJSON writes one object a line: the sensors, the acts, and what it amounts to.
 func SelftestJSON(w io.Writer, r *selftest.Report) error {
-	var lines bytes.Buffer
-	encoder := json.NewEncoder(&lines)
-	encoder.SetEscapeHTML(false)
 	type sensor struct {
 		Sensor string `json:"sensor"`
 		Tier   string `json:"tier"`
@@ -152,22 +147,18 @@ func SelftestJSON(w io.Writer, r *selftest.Report) error {
 		Losses  []string `json:"losses"`
 		OK      bool     `json:"ok"`
 	}
-	var errs error
-	line := func(v any) {
-		if err := encoder.Encode(v); err != nil && errs == nil {
-			errs = err
-		}
-	}
+	var lines []any
 	for _, x := range r.Sensors {
-		line(sensor{x.Name, x.Tier, x.Reason})
+		lines = append(lines, sensor{x.Name, x.Tier, x.Reason})
 	}
 	for _, c := range r.Cells {
-		line(cell{c.Act, string(c.Group), c.FileSystem, string(c.State), c.Why})
+		lines = append(lines, cell{c.Act, string(c.Group), c.FileSystem, string(c.State), c.Why})
 	}
-	line(summary{r.KernelRelease, r.Tier, r.Took.Seconds(), append([]string{}, r.Losses...), len(r.Short()) == 0})
-	if errs != nil {
-		return fmt.Errorf("encode the self-test: %w", errs)
+	lines = append(lines, summary{r.KernelRelease, r.Tier, r.Took.Seconds(), append([]string{}, r.Losses...), len(r.Short()) == 0})
+	for _, l := range lines {
+		if err := Object(w, l); err != nil {
+			return err
+		}
 	}
-	_, err := w.Write(escapeJSON(lines.Bytes()))
-	return err
+	return nil
 }

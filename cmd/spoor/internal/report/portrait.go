@@ -4,7 +4,6 @@ package report
 
 import (
 	_ "embed"
-	"encoding/json"
 	"fmt"
 	"html/template"
 	"io"
@@ -17,10 +16,8 @@ import (
 
 // PortraitJSON writes one object a line.
 func PortraitJSON(w io.Writer, all []portrait.Portrait) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
 	for i := range all {
-		if err := e.Encode(&all[i]); err != nil {
+		if err := render.Object(w, &all[i]); err != nil {
 			return fmt.Errorf("write the report: %w", err)
 		}
 	}
