@@ -18,10 +18,10 @@ import (
 	"github.com/spoor/spoor/collector/web"
 )
 
-// loopback reports whether nobody but this host can reach an address.
-func loopback(address string) bool {
+// OnLoopback reports whether nobody but this host can reach an address. What is none nobody can.
+func OnLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
-	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
+	return err != nil || host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 // handler answers everything that comes to the one address. With TLS, agents prove who they are by certificates and people by

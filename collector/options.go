@@ -72,7 +72,7 @@ func (o Options) validate() error {
 	}
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
 		errs = append(errs, fmt.Errorf("option Listen: %q is not an address like 127.0.0.1:7070: %w", o.Listen, err))
-	} else if o.TLS == nil && !loopback(o.Listen) {
+	} else if o.TLS == nil && !OnLoopback(o.Listen) {
 		errs = append(errs, fmt.Errorf("option Listen: %q can be reached from elsewhere: that takes TLS", o.Listen))
 	}
 	if o.Gatherer == nil {

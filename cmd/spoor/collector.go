@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"syscall"
 
@@ -133,7 +132,7 @@ func (f *accessFlags) open(listen string, logger *slog.Logger) (who access, done
 	case !f.WithoutTLS:
 		return who, done, cli.BadInput(errors.New("agents and people must be able to trust this collector, and it them: --tls-cert, --tls-key and --agents-ca are missing"),
 			fix+" For agents and people on this host alone, say --without-tls.")
-	case !loopback(listen):
+	case !collector.OnLoopback(listen):
 		return who, done, cli.BadInput(fmt.Errorf("without TLS, %s would let everybody who can reach it read and forge everything", listen),
 			"Listen on 127.0.0.1, or name certificates. "+fix)
 	}
@@ -151,12 +150,6 @@ func (f *accessFlags) open(listen string, logger *slog.Logger) (who access, done
 	}
 	who.hosts = f.Hosts
 	return who, done, nil
-}
-
-// loopback reports whether nobody but this host can reach an address.
-func loopback(listen string) bool {
-	host, _, err := net.SplitHostPort(listen)
-	return err != nil || host == "localhost" || net.ParseIP(host).IsLoopback() // what is no address is refused elsewhere
 }
 
 type collectorCommand struct {

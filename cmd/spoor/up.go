@@ -50,7 +50,7 @@ func (c *upCommand) Run(ctx context.Context, streams *cli.Streams) error {
 	if err := kernel.Check(); err != nil {
 		return cli.Failed(fmt.Errorf("this host cannot be watched: %w", err), "")
 	}
-	if !loopback(c.Listen) {
+	if !collector.OnLoopback(c.Listen) {
 		return cli.BadInput(fmt.Errorf("spoor up answers this host only, without certificates, and %s can be reached from elsewhere", c.Listen),
 			"Listen on 127.0.0.1; for several machines there are \"spoor collector\" and \"spoor agent\".")
 	}
