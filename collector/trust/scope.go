@@ -80,7 +80,7 @@ func (p *Person) narrow(workload string) (string, error) {
 	default:
 		return "", denied("%s may ask about %s only", p.Name, strings.Join(p.Clusters, ", "))
 	}
-	return strings.Join([]string{pattern.Cluster, pattern.Namespace, pattern.Kind, pattern.Name}, "/"), nil
+	return pattern.String(), nil
 }
 
 // elsewhere does not tell whether there is such a thing.
