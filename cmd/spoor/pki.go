@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 
@@ -64,6 +65,25 @@ func (d *pkiDir) authority() (*pki.Authority, error) {
 	return a, nil
 }
 
+// lifetime reads --valid.
+func lifetime(valid string) (time.Duration, error) {
+	d, err := when.Duration(valid)
+	if err != nil {
+		return 0, cli.BadInput(fmt.Errorf("--valid: %w", err), "")
+	}
+	return d, nil
+}
+
+// begin returns who signs a certificate, and how long it is good.
+func (l *pkiLeaf) begin() (*pki.Authority, time.Duration, error) {
+	valid, err := lifetime(l.Valid)
+	if err != nil {
+		return nil, 0, err
+	}
+	a, err := l.authority()
+	return a, valid, err
+}
+
 type pkiInitCommand struct {
 	pkiDir
 	Valid       string `help:"How long the authority is good." default:"520w"`
@@ -72,9 +92,9 @@ type pkiInitCommand struct {
 
 // Run makes an authority.
 func (c *pkiInitCommand) Run(streams *cli.Streams) error {
-	valid, err := when.Duration(c.Valid)
+	valid, err := lifetime(c.Valid)
 	if err != nil {
-		return cli.BadInput(fmt.Errorf("--valid: %w", err), "")
+		return err
 	}
 	p, err := pki.NewAuthority(c.TrustDomain, valid)
 	if err != nil {
@@ -90,11 +110,7 @@ type pkiCollectorCommand struct {
 
 // Run makes a collector's certificate.
 func (c *pkiCollectorCommand) Run(streams *cli.Streams) error {
-	valid, err := when.Duration(c.Valid)
-	if err != nil {
-		return cli.BadInput(fmt.Errorf("--valid: %w", err), "")
-	}
-	a, err := c.authority()
+	a, valid, err := c.begin()
 	if err != nil {
 		return err
 	}
@@ -113,11 +129,7 @@ type pkiAgentCommand struct {
 
 // Run makes an agent's certificate.
 func (c *pkiAgentCommand) Run(streams *cli.Streams) error {
-	valid, err := when.Duration(c.Valid)
-	if err != nil {
-		return cli.BadInput(fmt.Errorf("--valid: %w", err), "")
-	}
-	a, err := c.authority()
+	a, valid, err := c.begin()
 	if err != nil {
 		return err
 	}
