@@ -77,28 +77,27 @@ func (l *leftover) next(after uint64) *spoorv1.Batch {
 		if err == nil {
 			return b
 		}
-		before := l.run.Records()
-		l.remove(number)
-		lost := before - l.run.Records()
-		l.queue.damaged(lost)
+		lost := l.give(number, damaged)
 		l.log.Error("a batch in the spool is lost", "epoch", l.who.GetEpoch(), "batch", number, "records", lost, "error", err)
 	}
 }
 
 func (l *leftover) acknowledge(number uint64) { l.say(l.run.Acknowledge(number)) }
 
-func (l *leftover) drop(number uint64) {
-	before := l.run.Records()
-	l.remove(number)
-	l.queue.refused(before - l.run.Records())
-}
+func (l *leftover) drop(number uint64) { l.give(number, refused) }
 
-func (l *leftover) remove(number uint64) { l.say(l.run.Drop(number)) }
+// give gives a batch up for lost, and returns how many records that are.
+func (l *leftover) give(number uint64, why reason) int {
+	n, err := l.run.Drop(number)
+	l.queue.lose(n, why)
+	l.say(err)
+	return n
+}
 
 // discard gives up all of it.
 func (l *leftover) discard() {
 	n, err := l.run.Discard()
-	l.queue.refused(n)
+	l.queue.lose(n, refused)
 	l.say(err)
 }
 

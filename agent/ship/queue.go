@@ -74,6 +74,12 @@ type Lost struct {
 	Refused uint64
 }
 
+// reason is one of those for which records are lost: it has its count.
+type reason func(*Lost) *uint64
+
+func damaged(l *Lost) *uint64 { return &l.Damaged }
+func refused(l *Lost) *uint64 { return &l.Refused }
+
 type builder struct {
 	batch     *spoorv1.Batch
 	processes map[*spoorv1.Process]uint32
@@ -192,7 +198,7 @@ func (q *Queue) next(after uint64) *spoorv1.Batch {
 			var err error
 			if b, err = q.read(number); err != nil {
 				q.o.Logger.Error("a batch in the spool is lost", "batch", number, "error", err)
-				q.give(number, func(l *Lost) *uint64 { return &l.Damaged })
+				q.give(number, damaged)
 				continue
 			}
 		}
@@ -274,10 +280,10 @@ func (q *Queue) popDropped() {
 }
 
 // drop implements source.
-func (q *Queue) drop(number uint64) { q.give(number, func(l *Lost) *uint64 { return &l.Refused }) }
+func (q *Queue) drop(number uint64) { q.give(number, refused) }
 
 // give gives a batch up for lost.
-func (q *Queue) give(number uint64, why func(*Lost) *uint64) {
+func (q *Queue) give(number uint64, why reason) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e := q.at(number)
@@ -287,7 +293,7 @@ func (q *Queue) give(number uint64, why func(*Lost) *uint64) {
 	*why(&q.lost) += uint64(e.records) //nolint:gosec // a length
 	q.forget(e)
 	if e.spooled {
-		if err := q.o.Spool.Own().Drop(number); err != nil {
+		if _, err := q.o.Spool.Own().Drop(number); err != nil {
 			q.o.Logger.Error("the spool keeps what is not needed any more", "error", err)
 		}
 	}
@@ -295,18 +301,11 @@ func (q *Queue) give(number uint64, why func(*Lost) *uint64) {
 	q.popDropped()
 }
 
-// refused counts records of an earlier run that are given up.
-func (q *Queue) refused(records int) {
+// lose counts records of an earlier run that will not arrive.
+func (q *Queue) lose(records int, why reason) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.lost.Refused += uint64(records) //nolint:gosec // a length
-}
-
-// damaged counts records of an earlier run that cannot be read.
-func (q *Queue) damaged(records int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.lost.Damaged += uint64(records) //nolint:gosec // a length
+	*why(&q.lost) += uint64(records) //nolint:gosec // a length
 }
 
 // Stats is the state of a queue.

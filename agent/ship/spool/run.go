@@ -146,16 +146,17 @@ func (r *Run) Acknowledge(number uint64) error {
 	return r.sweep()
 }
 
-// Drop makes Read pass over one frame.
-func (r *Run) Drop(number uint64) error {
+// Drop makes Read pass over one frame, and returns how many records that are.
+func (r *Run) Drop(number uint64) (records int, err error) {
 	r.spool.mu.Lock()
 	defer r.spool.mu.Unlock()
+	before := r.records()
 	for _, s := range r.segments {
 		if number >= s.first && number < s.first+uint64(len(s.frames)) {
 			s.frames[number-s.first].records = 0
 		}
 	}
-	return r.sweep()
+	return before - r.records(), r.sweep()
 }
 
 // Discard drops the whole run and returns how many records that are.

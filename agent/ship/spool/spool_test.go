@@ -276,7 +276,7 @@ func TestDamageIsPassedOverAndCounted(t *testing.T) {
 	if !ok || damaged.Number != 1 || damaged.Records != 1 {
 		t.Fatalf("a damaged frame reads as %v", err)
 	}
-	if err := s.Left()[0].Drop(1); err != nil {
+	if _, err := s.Left()[0].Drop(1); err != nil {
 		t.Fatal(err)
 	}
 	if got := numbers(t, s.Left()[0]); !slices.Equal(got, []uint64{3}) {
