@@ -93,8 +93,7 @@ func (q *Queue) keep(number uint64, e entry) error {
 	if err != nil {
 		return fmt.Errorf("encode batch %d: %w", number, err)
 	}
-	records := e.batch.GetRecords()
-	if err := q.o.Spool.Append(number, records[len(records)-1].GetSequence(), e.records, payload); err != nil {
+	if err := q.o.Spool.Append(number, e.records, payload); err != nil {
 		return err
 	}
 	q.mu.Lock()

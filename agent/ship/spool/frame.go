@@ -14,14 +14,14 @@ import (
 //
 //	segment  magic [8]byte, length uint32, checksum uint32 (of owner), owner [length]byte, frame...
 //	frame    head [headBytes]byte, payload [length]byte
-//	head     length uint32, records uint32, number uint64, last uint64, acknowledged uint64,
+//	head     length uint32, records uint32, number uint64, acknowledged uint64,
 //	         checksum uint32 (of payload), checksum uint32 (of the head before it)
 //
 // The last digit of magic is the version of the form.
 const (
 	magic       = "spoorsp1"
 	prefixBytes = len(magic) + 8
-	headBytes   = 40
+	headBytes   = 32
 	// MaxPayload is far above what an agent puts into one batch: a length beyond it is damage.
 	MaxPayload = 64 << 20
 	// maxOwner bounds what says whose a segment is.
@@ -43,9 +43,9 @@ func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
 // head describes the frame that it begins.
 type head struct {
-	length, records            uint32
-	number, last, acknowledged uint64
-	payload                    uint32 // its checksum
+	length, records      uint32
+	number, acknowledged uint64
+	payload              uint32 // its checksum
 }
 
 // appendFrame appends one frame to b.
@@ -54,7 +54,6 @@ func appendFrame(b []byte, h head, payload []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload))) //nolint:gosec // at most MaxPayload, which Append checks
 	b = binary.LittleEndian.AppendUint32(b, h.records)
 	b = binary.LittleEndian.AppendUint64(b, h.number)
-	b = binary.LittleEndian.AppendUint64(b, h.last)
 	b = binary.LittleEndian.AppendUint64(b, h.acknowledged)
 	b = binary.LittleEndian.AppendUint32(b, checksum(payload))
 	b = binary.LittleEndian.AppendUint32(b, checksum(b[at:]))
@@ -65,7 +64,7 @@ func appendFrame(b []byte, h head, payload []byte) []byte {
 func parseHead(b []byte) (head, error) {
 	h := head{
 		length: binary.LittleEndian.Uint32(b), records: binary.LittleEndian.Uint32(b[4:]), number: binary.LittleEndian.Uint64(b[8:]),
-		last: binary.LittleEndian.Uint64(b[16:]), acknowledged: binary.LittleEndian.Uint64(b[24:]), payload: binary.LittleEndian.Uint32(b[32:]),
+		acknowledged: binary.LittleEndian.Uint64(b[16:]), payload: binary.LittleEndian.Uint32(b[24:]),
 	}
 	if checksum(b[:headBytes-4]) != binary.LittleEndian.Uint32(b[headBytes-4:]) || h.length > MaxPayload || h.number == 0 {
 		return head{}, errDamaged

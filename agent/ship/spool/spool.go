@@ -73,9 +73,9 @@ func (s *Spool) Bytes() int64 { return s.bytes.Load() }
 // Crowded reports that nothing new should be taken: a sixteenth of the room is kept for what was taken already.
 func (s *Spool) Crowded() bool { return s.bytes.Load() >= s.o.Limit-s.o.Limit/16 }
 
-// Append writes a frame. Numbers must grow; last is the sequence number of the last of its records. After an error nothing
-// of the frame is there, and it may be tried again. The number of records must not be 0.
-func (s *Spool) Append(number, last uint64, records int, payload []byte) error {
+// Append writes a frame. Numbers must grow. After an error nothing of the frame is there, and it may be tried again. The number of
+// records must not be 0.
+func (s *Spool) Append(number uint64, records int, payload []byte) error {
 	if len(payload) > MaxPayload || records <= 0 || records > math.MaxUint32 {
 		return fmt.Errorf("append to the spool: batch %d with %d records in %d bytes: at most %d bytes are taken", number, records, len(payload), MaxPayload)
 	}
@@ -83,7 +83,7 @@ func (s *Spool) Append(number, last uint64, records int, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	err = s.write(seg, number, last, records, payload)
+	err = s.write(seg, number, records, payload)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	seg.writing = false
@@ -97,9 +97,9 @@ func (s *Spool) Append(number, last uint64, records int, payload []byte) error {
 	return nil
 }
 
-func (s *Spool) write(seg *segment, number, last uint64, records int, payload []byte) error {
+func (s *Spool) write(seg *segment, number uint64, records int, payload []byte) error {
 	s.buffer = appendFrame(s.buffer[:0], head{
-		records: uint32(records), number: number, last: last, acknowledged: s.own.Acknowledged(), //nolint:gosec // checked above
+		records: uint32(records), number: number, acknowledged: s.own.Acknowledged(), //nolint:gosec // checked above
 	}, payload)
 	if _, err := s.file.WriteAt(s.buffer, seg.size); err != nil {
 		return errors.Join(err, s.file.Truncate(seg.size))

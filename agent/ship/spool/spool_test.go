@@ -40,7 +40,7 @@ func payload(n uint64) []byte { return []byte(fmt.Sprintf("payload of %d ", n)) 
 func add(t *testing.T, s *Spool, numbers ...uint64) {
 	t.Helper()
 	for _, n := range numbers {
-		if err := s.Append(n, 10*n, int(n), payload(n)); err != nil {
+		if err := s.Append(n, int(n), payload(n)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -127,7 +127,7 @@ func TestASegmentGoesWhenAllOfItIsAcknowledged(t *testing.T) {
 	n := uint64(0)
 	for len(segments(t, dir)) < 3 {
 		n++
-		if err := s.Append(n, n, 1, big); err != nil {
+		if err := s.Append(n, 1, big); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -148,7 +148,7 @@ func TestAnOpenSegmentThatWasAcknowledgedMakesRoom(t *testing.T) {
 	s := open(t, dir, "a")
 	defer closed(t, s)
 	for n := range uint64(1000) {
-		if err := s.Append(n+1, n+1, 1, make([]byte, 64<<10)); err != nil {
+		if err := s.Append(n+1, 1, make([]byte, 64<<10)); err != nil {
 			t.Fatalf("%d: %v", n+1, err)
 		}
 		acknowledge(t, s.Own(), n+1)
@@ -165,7 +165,7 @@ func TestTheLimitHolds(t *testing.T) {
 	n := uint64(0)
 	crowded := false
 	for {
-		err := s.Append(n+1, n+1, 1, make([]byte, 50_001))
+		err := s.Append(n+1, 1, make([]byte, 50_001))
 		if errors.Is(err, ErrFull) {
 			break
 		}
@@ -190,7 +190,7 @@ func TestTheLimitHolds(t *testing.T) {
 		t.Errorf("files take %d bytes, it says %d, the limit is %d", sum, s.Bytes(), MinLimit)
 	}
 	acknowledge(t, s.Own(), n/2)
-	if err := s.Append(n+1, n+1, 1, make([]byte, 50_001)); err != nil || s.Crowded() {
+	if err := s.Append(n+1, 1, make([]byte, 50_001)); err != nil || s.Crowded() {
 		t.Errorf("no room though half is acknowledged: %v", err)
 	}
 }
