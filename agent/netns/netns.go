@@ -17,7 +17,8 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2/simplelru"
-	"golang.org/x/sys/unix"
+
+	"github.com/spoor/spoor/agent/kernel"
 )
 
 const (
@@ -49,15 +50,15 @@ type space struct {
 
 // NewBook returns a Book that knows which namespace is the host's: that of the process hostTgid.
 func NewBook(hostTgid uint32) (*Book, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/net", hostTgid), &st); err != nil {
-		return nil, fmt.Errorf("find the host's network namespace: %w", err)
+	host, err := kernel.Namespace(hostTgid, "net")
+	if err != nil {
+		return nil, fmt.Errorf("the host's network: %w", err)
 	}
 	known, err := lru.NewLRU[uint32, *space](remembered, nil)
 	if err != nil {
 		return nil, fmt.Errorf("remember network namespaces: %w", err)
 	}
-	return &Book{host: uint32(st.Ino), known: known}, nil //nolint:gosec // namespaces are numbered with 32 bits
+	return &Book{host: host, known: known}, nil
 }
 
 // Owner is who a process belongs to.
@@ -99,7 +100,7 @@ func (b *Book) Enter(ns, tgid uint32, owner Owner, now time.Time) []string {
 		believe = absenceIsTrue
 	}
 	if now.Sub(s.read) >= believe {
-		if addresses, err := read(fmt.Sprintf("/proc/%d", tgid), ns); err == nil { // else it is gone: what was read earlier holds
+		if addresses, err := read(tgid, ns); err == nil { // else it is gone: what was read earlier holds
 			s.addresses, s.read = addresses, now
 		}
 	}
@@ -122,8 +123,8 @@ func (s *space) note(tgid uint32) {
 // inhabited says whether any of those is there still.
 func (s *space) inhabited(ns uint32) bool {
 	return slices.ContainsFunc(s.members, func(tgid uint32) bool {
-		var st unix.Stat_t
-		return unix.Stat(fmt.Sprintf("/proc/%d/ns/net", tgid), &st) == nil && st.Ino == uint64(ns)
+		now, err := kernel.Namespace(tgid, "net")
+		return err == nil && now == ns
 	})
 }
 
@@ -136,14 +137,13 @@ func (b *Book) Forgotten() uint64 { return b.forgotten }
 var errElsewhere = errors.New("the process is in another network namespace by now")
 
 // read reads the addresses of the namespace that a process is in.
-func read(proc string, ns uint32) ([]string, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(proc+"/ns/net", &st); err != nil {
+func read(tgid, ns uint32) ([]string, error) {
+	if now, err := kernel.Namespace(tgid, "net"); err != nil {
 		return nil, err
-	}
-	if st.Ino != uint64(ns) {
+	} else if now != ns {
 		return nil, errElsewhere
 	}
+	proc := fmt.Sprintf("/proc/%d", tgid)
 	trie, err := os.ReadFile(proc + "/net/fib_trie")
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2/simplelru"
 	"golang.org/x/sys/unix"
 
+	"github.com/spoor/spoor/agent/kernel"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
@@ -190,11 +191,11 @@ func (r *Resolver) Stat(p Place, inode uint64) (size uint64, links uint32, ok bo
 
 // namespaceOf returns the inode number of a process's mount namespace; 0 when it is gone.
 func namespaceOf(tgid uint32) uint32 {
-	var st unix.Stat_t
-	if unix.Stat(fmt.Sprintf("/proc/%d/ns/mnt", tgid), &st) != nil {
+	ns, err := kernel.Namespace(tgid, "mnt")
+	if err != nil {
 		return 0
 	}
-	return uint32(st.Ino) //nolint:gosec // namespaces are numbered with 32 bits (include/linux/ns_common.h)
+	return ns
 }
 
 func (r *Resolver) mounts(ns, tgid uint32) []Mount {
