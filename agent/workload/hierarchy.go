@@ -96,6 +96,12 @@ func (h *Hierarchy) path(id uint64) (string, error) {
 	return belowMount(mount, fd)
 }
 
+// below returns what of a path follows dir, which is not "/" but may be "": "" when it is dir itself.
+func below(path, dir string) (rest string, ok bool) {
+	rest, ok = strings.CutPrefix(path, dir)
+	return rest, ok && (rest == "" || rest[0] == '/')
+}
+
 // belowMount returns the path of one open directory below another.
 func belowMount(mount, fd int) (string, error) {
 	top, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", mount))
@@ -106,8 +112,8 @@ func belowMount(mount, fd int) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("name a cgroup: %w", err)
 	}
-	rest, ok := strings.CutPrefix(full, top)
-	if !ok || (rest != "" && rest[0] != '/') {
+	rest, ok := below(full, top)
+	if !ok {
 		return "", fmt.Errorf("name a cgroup: %s is not below %s", full, top)
 	}
 	if rest == "" {

@@ -184,8 +184,8 @@ func (r *Resolver) Learn(id uint64, path string, start time.Time) {
 
 // within says whether a path is in the branch that is looked at.
 func (r *Resolver) within(path string) bool {
-	rest, ok := strings.CutPrefix(path, r.o.Below)
-	return ok && (r.o.Below == "" || rest == "" || rest[0] == '/')
+	_, ok := below(path, r.o.Below)
+	return ok || r.o.Below == ""
 }
 
 func (r *Resolver) await(in *Instance) {

@@ -51,11 +51,10 @@ func (d *Directory) Volume(podUID, container, path string) (Volume, bool) {
 	var best VolumeMount
 	found := false
 	for _, m := range mounts {
-		rest, below := strings.CutPrefix(path, m.Path)
-		if m.Container != container || !below || (rest != "" && rest[0] != '/') || (found && len(m.Path) <= len(best.Path)) {
-			continue
+		_, ok := below(path, m.Path)
+		if ok && m.Container == container && (!found || len(m.Path) > len(best.Path)) {
+			best, found = m, true
 		}
-		best, found = m, true
 	}
 	return best.Volume, found
 }
