@@ -22,9 +22,8 @@ const (
 // translations finds out where flows went that this node's address translation changed.
 type translations struct {
 	table  *nat.Table
-	asked  bool // there are calls that are later than the table
 	read   time.Time
-	late   []lateFlow
+	late   []lateFlow // calls that are later than the table
 	failed uint64
 }
 
@@ -50,17 +49,14 @@ func (a *Agent) openNAT() {
 	a.translations = &translations{table: table}
 }
 
-// refresh reads what is new, before flows are told. That it fails now and then is counted: the flows go without.
+// refresh reads what is new. That it fails now and then is counted: the flows go without.
 func (t *translations) refresh(now time.Time) {
-	if t == nil || !t.asked {
-		return
-	}
 	done, err := t.table.Refresh(now)
 	if err != nil {
 		t.failed++
 	}
 	if done {
-		t.asked, t.read = false, now
+		t.read = now
 	}
 }
 
@@ -79,31 +75,20 @@ func (a *Agent) dueFlows(now time.Time, urgent func(flowKey) bool, all bool) []f
 		return f.Role != sensor.Outbound || len(f.ClientPorts) == 0 || f.Peer.IsLoopback() || f.process.Instance.Elsewhere() ||
 			a.clock.Time(f.Last).Before(t.read) || len(t.of(&f.Flow)) > 0
 	}
-	for i := range due {
-		t.asked = t.asked || !fresh(&due[i])
+	for _, f := range due {
+		t.late = append(t.late, lateFlow{f, now.Add(natPatience)})
 	}
-	for i := range t.late {
-		t.asked = t.asked || !fresh(&t.late[i].flow)
+	if slices.ContainsFunc(t.late, func(l lateFlow) bool { return !fresh(&l.flow) }) {
+		t.refresh(now)
 	}
-	t.refresh(now)
 	var out []flow
-	still := t.late[:0]
-	for _, l := range t.late {
-		if all || fresh(&l.flow) || now.After(l.until) {
+	t.late = slices.DeleteFunc(t.late, func(l lateFlow) bool {
+		ready := all || fresh(&l.flow) || now.After(l.until)
+		if ready {
 			out = append(out, l.flow)
-		} else {
-			still = append(still, l)
 		}
-	}
-	for i := range due {
-		if all || fresh(&due[i]) {
-			out = append(out, due[i])
-		} else {
-			still = append(still, lateFlow{due[i], now.Add(natPatience)})
-		}
-	}
-	clear(t.late[min(len(still), len(t.late)):])
-	t.late = still
+		return ready
+	})
 	return out
 }
 
