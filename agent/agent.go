@@ -218,7 +218,7 @@ func (a *Agent) openSocket() error {
 	if a.socket, err = sensor.OpenSocket(a.o.FlowFacts, a.pins); err != nil {
 		return err
 	}
-	c.Tier, c.Reason = "base", socketReason
+	c.Tier, c.Reason = "base", "sees TCP"
 	return a.socket.Adopt()
 }
 

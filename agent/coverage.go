@@ -12,5 +12,3 @@ func fileCoverage() *spoorv1.Coverage {
 	return &spoorv1.Coverage{Sensor: "file", Tier: "base", Reason: "sees changes of content; not, on xfs and btrfs, a second writer of a page that is dirty " +
 		"already, nor, on tmpfs, what is written within 4 ms of the making of a file (sensor names sees that)"}
 }
-
-const socketReason = "sees TCP"

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/spoor/spoor/agent/process"
 	"github.com/spoor/spoor/agent/sensor"
@@ -85,10 +86,9 @@ func (a *Agent) tellListening(now time.Time) {
 			continue
 		}
 		delete(l.all, k)
-		a.add(now, one.process.Proto, one.process.Instance, &spoorv1.Record{Fact: &spoorv1.Record_Listen{Listen: &spoorv1.Listen{
-			Transport: one.listen.GetTransport(), NetNs: one.listen.GetNetNs(), Local: one.listen.GetLocal(),
-			IpProtocol: one.listen.GetIpProtocol(), Closed: true,
-		}}})
+		closed := proto.CloneOf(one.listen) // the first may still wait to be sent
+		closed.Closed = true
+		a.add(now, one.process.Proto, one.process.Instance, &spoorv1.Record{Fact: &spoorv1.Record_Listen{Listen: closed}})
 	}
 	clear(l.sockets)
 	l.sockets = l.sockets[:0]

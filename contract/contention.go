@@ -24,6 +24,9 @@ const (
 
 type edgeKey struct{ from, to workloadKey }
 
+// contention is what a workload is found to be in the middle of.
+var contention = matterKey{RuleFlowContention, "the service graph"}
+
 // survey is the service graph: who was seen to call whom.
 type survey struct {
 	alarm
@@ -80,7 +83,7 @@ func (s *survey) expire(j *Judge) {
 			continue
 		}
 		found[c.key] = true
-		m := j.matter(w, RuleFlowContention, "the service graph")
+		m := j.matter(w, contention.rule, contention.subject)
 		m.endless = false
 		// The graph changes all the time, and what it means for this workload hardly ever: it is told once.
 		if !m.open && j.raise(m, now, c.evidence[len(c.evidence)-1]) {
@@ -91,7 +94,7 @@ func (s *survey) expire(j *Judge) {
 	}
 	for key := range s.found {
 		if w, ok := j.workloads.get(key); ok && !found[key] {
-			if m := w.matters[matterKey{RuleFlowContention, "the service graph"}]; m != nil {
+			if m := w.matters[contention]; m != nil {
 				j.quieten(m, now, nil)
 			}
 		}

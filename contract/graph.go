@@ -16,7 +16,7 @@ func (g *graph) add(from, to int) {
 	g.in[to] = append(g.in[to], from)
 }
 
-// reach counts what can be reached from a vertex along edges, without the vertex itself and as if another were not there.
+// reach returns what can be reached from a vertex along edges, without the vertex itself and as if another were not there.
 func reach(edges [][]int, from, without int) []bool {
 	seen := make([]bool, len(edges))
 	queue := []int{from}
@@ -35,6 +35,7 @@ func reach(edges [][]int, from, without int) []bool {
 	return seen
 }
 
+// members counts them.
 func members(set []bool) int {
 	n := 0
 	for _, in := range set {

@@ -43,19 +43,22 @@ func (r *Resolver) settle(batches []Batch, rename func(*half, party)) {
 				if err != nil {
 					continue
 				}
-				at := place{b.Cluster, addr.Unmap()}
-				if !r.moveIn(at, in, ev.GetTime().AsTime().UnixNano()) {
-					continue
-				}
-				for _, h := range slices.Clone(r.waiting[at]) {
-					if partyOfPeer(h.event.GetFlow()).known() { // it was joined meanwhile
-						r.serve(h)
-					} else if p, ok := r.tenantAt(at, h.last); ok {
-						rename(h, p)
-						r.serve(h)
-					}
+				if at := (place{b.Cluster, addr.Unmap()}); r.moveIn(at, in, ev.GetTime().AsTime().UnixNano()) {
+					r.introduce(at, rename)
 				}
 			}
+		}
+	}
+}
+
+// introduce names who has an address now to those that waited for that.
+func (r *Resolver) introduce(at place, rename func(*half, party)) {
+	for _, h := range slices.Clone(r.waiting[at]) {
+		if partyOfPeer(h.event.GetFlow()).known() { // it was joined meanwhile
+			r.serve(h)
+		} else if p, ok := r.tenantAt(at, h.last); ok {
+			rename(h, p)
+			r.serve(h)
 		}
 	}
 }
