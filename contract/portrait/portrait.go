@@ -202,7 +202,7 @@ func (g *Gallery) note(s *subject, ev *spoorv1.Event) {
 	switch fact := ev.GetFact().(type) {
 	case *spoorv1.Event_Listen:
 		l := fact.Listen
-		if l.GetTransport() == spoorv1.Transport_TRANSPORT_UNIX {
+		if l.GetLocal().GetPort() == 0 { // Unix, raw and packet sockets have none
 			return
 		}
 		reach := "everybody who reaches it"

@@ -93,6 +93,11 @@ func TestPortraits(t *testing.T) {
 		event(shop, "i2", 8*24*time.Hour, listens(9000, "0.0.0.0")),
 		event(shop, "i2", 8*24*time.Hour, calls(22, 0)),
 		event(tidy, "t2", 8*24*time.Hour, exits(15)),
+		event(tidy, "t2", 8*24*time.Hour, func(ev *spoorv1.Event) { // no port
+			ev.Fact = &spoorv1.Event_Listen{Listen: &spoorv1.Listen{
+				Transport: spoorv1.Transport_TRANSPORT_RAW, Local: &spoorv1.Endpoint{Address: "0.0.0.0"}, IpProtocol: 1,
+			}}
+		}),
 		event(&spoorv1.Workload{Kind: "Session", Name: "anna"}, "s", 8*24*time.Hour, listens(1, "0.0.0.0")),
 	)
 	all := g.Portraits(nil)
@@ -123,7 +128,7 @@ func TestPortraits(t *testing.T) {
 		t.Errorf("factors %+v", p.Factors)
 	}
 	q := all[1]
-	if q.Verdict != Stateless || q.Weight != 0 || holds(&q, "IX") != "yes" || q.Listeners[0].Who != "its own host or pod" {
+	if q.Verdict != Stateless || q.Weight != 0 || holds(&q, "IX") != "yes" || len(q.Listeners) != 1 || q.Listeners[0].Who != "its own host or pod" {
 		t.Errorf("%+v", q)
 	}
 	if one := g.Portraits(func(w *spoorv1.Workload) bool { return w.GetName() == "tidy" }); len(one) != 1 {
