@@ -4,7 +4,6 @@ package chaos_test
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,19 +40,10 @@ func TestAgentProcess(t *testing.T) {
 	if err := os.Mkdir(data, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	inherited, err := l.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer inherited.Close()
+	url, inherited := front(t)
 	said := &scene.Transcript{}
 	start := func() *exec.Cmd {
-		cmd := exec.Command(program, "--collector", "http://"+l.Addr().String(), "--node", "n", "--pin", "off", "--spool", folder, "--interval", "50ms")
+		cmd := exec.Command(program, "--collector", url, "--node", "n", "--pin", "off", "--spool", folder, "--interval", "50ms")
 		cmd.Stdout, cmd.Stderr = said, said
 		if err := cmd.Start(); err != nil {
 			t.Fatalf("%v: `make build` builds it", err)

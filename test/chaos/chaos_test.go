@@ -6,7 +6,6 @@ package chaos_test
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -56,16 +55,7 @@ func TestChaos(t *testing.T) {
 	if err := os.Mkdir(data, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	inherited, err := l.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer inherited.Close()
+	url, inherited := front(t)
 
 	w := &witness{onDisk: map[string]uint64{}, acknowledged: map[string]uint64{}}
 	silent := func(string) {}
@@ -79,7 +69,7 @@ func TestChaos(t *testing.T) {
 	}
 	nodes := []string{"a", "b", "c"}
 	for _, node := range nodes {
-		how := part{Dir: filepath.Join(dir, node), Node: node, URL: "http://" + l.Addr().String()}
+		how := part{Dir: filepath.Join(dir, node), Node: node, URL: url}
 		victims = append(victims, &victim{name: "agent " + node, least: 200 * time.Millisecond, most: 3500 * time.Millisecond, start: func(calm bool) (*process, error) {
 			how := how
 			how.Calm = calm

@@ -19,19 +19,26 @@ type counted struct {
 	last                             map[string]uint64 // by epoch
 }
 
-// count looks at each event of a store: each run must be there without a gap, up to what it had on disk at least, and what is
-// summed up must fit.
-func count(t *testing.T, data string, nodes []string, onDisk map[string]uint64, look func(*testing.T, *spoorv1.Event)) counted {
+// openStore opens the store that a collector left; done closes it.
+func openStore(t *testing.T, data string) (s *sqlite.Store, done func()) {
 	t.Helper()
 	s, err := sqlite.Open(sqlite.Options{Dir: data, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	return s, func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
+	}
+}
+
+// count looks at each event of a store: each run must be there without a gap, up to what it had on disk at least, and what is
+// summed up must fit.
+func count(t *testing.T, data string, nodes []string, onDisk map[string]uint64, look func(*testing.T, *spoorv1.Event)) counted {
+	t.Helper()
+	s, done := openStore(t, data)
+	defer done()
 	c := counted{last: maps.Clone(onDisk)}
 	seen := map[string]map[uint64]bool{}
 	for _, node := range nodes {
@@ -71,15 +78,8 @@ func count(t *testing.T, data string, nodes []string, onDisk map[string]uint64, 
 // sums checks that what is summed up at ingest fits the events, and that no gap was noticed.
 func sums(t *testing.T, data string, flows uint64) {
 	t.Helper()
-	s, err := sqlite.Open(sqlite.Options{Dir: data, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	s, done := openStore(t, data)
+	defer done()
 	edges, err := s.Edges(t.Context(), store.EdgeQuery{})
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@
 package chaos_test
 
 import (
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -58,17 +57,7 @@ func TestFullDisks(t *testing.T) {
 	dir := t.TempDir()
 	data, folder := filepath.Join(dir, "data"), filepath.Join(dir, "spool")
 	growData, growFolder := smallDisk(t, data, "3m"), smallDisk(t, folder, "1m")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	inherited, err := l.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer inherited.Close()
-	url := "http://" + l.Addr().String()
+	url, inherited := front(t)
 	silent := func(string) {}
 	var parts []*process
 	start := func(name string, how part, inherits *os.File, said func(string)) *process {

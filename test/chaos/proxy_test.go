@@ -9,8 +9,24 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"testing"
 	"time"
 )
+
+// front makes the address at which agents look for the collector, and what each life of the proxy inherits to listen there.
+func front(t *testing.T) (url string, inherited *os.File) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	if inherited, err = l.(*net.TCPListener).File(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = inherited.Close() })
+	return "http://" + l.Addr().String(), inherited
+}
 
 // addressFile is where the collector writes where it listens.
 const addressFile = "address"
