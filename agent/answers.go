@@ -10,7 +10,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/spoor/spoor/agent/footprint"
-	"github.com/spoor/spoor/agent/kernel"
 	"github.com/spoor/spoor/agent/process"
 	"github.com/spoor/spoor/agent/sensor"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -58,11 +57,7 @@ func (a *Agent) openDNS() error {
 		c.Tier, c.Reason = "off", "names are not seen: it needs the sensor udp"
 		return nil
 	}
-	root, err := kernel.CgroupMount()
-	if err != nil {
-		return err
-	}
-	dns, err := sensor.OpenDNS(a.udp, root, a.pins)
+	dns, err := sensor.OpenDNS(a.udp, a.pins)
 	if err != nil {
 		c.Tier, c.Reason = "off", "names are not seen: "+err.Error()
 		return nil

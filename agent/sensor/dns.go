@@ -46,12 +46,11 @@ type DNS struct {
 	malformed uint64
 }
 
-// OpenDNS loads the sensor and attaches it to the cgroup v2 directory root, for the sockets of all processes below. Whose a
-// socket is it learns from udp.
+// OpenDNS loads the sensor and attaches it where udp is attached, from which it learns whose a socket is.
 //
 // What is kept in pins, which may be nil, is taken over, and stays for the next agent. An answer that comes while two agents'
 // programs are attached is told by both.
-func OpenDNS(udp *UDP, root string, pins *pin.Directory) (*DNS, error) {
+func OpenDNS(udp *UDP, pins *pin.Directory) (*DNS, error) {
 	spec, err := bpf.LoadDns()
 	if err != nil {
 		return nil, fmt.Errorf("dns sensor: %w", err)
@@ -66,7 +65,7 @@ func OpenDNS(udp *UDP, root string, pins *pin.Directory) (*DNS, error) {
 	if err := spec.LoadAndAssign(&d.objects, &ebpf.CollectionOptions{MapReplacements: replace}); err != nil {
 		return nil, errors.Join(explain("dns", err), set.Close())
 	}
-	if err := d.begin(root); err != nil {
+	if err := d.begin(udp.root); err != nil {
 		return nil, errors.Join(fmt.Errorf("dns sensor: %w", err), d.Close())
 	}
 	return d, nil

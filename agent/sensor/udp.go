@@ -22,6 +22,7 @@ type UDP struct {
 	set     *pin.Set
 	losses  *losses
 	links   []link.Link
+	root    string // the cgroup v2 directory whose sockets are observed
 	// Value of the kernel side's counter at the last full sweep.
 	connects uint64
 }
@@ -42,7 +43,7 @@ func OpenUDP(socket *Socket, root string, pins *pin.Directory) (*UDP, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &UDP{set: set}
+	u := &UDP{set: set, root: root}
 	maps := map[string]*ebpf.Map{bpf.UdpMapFacts: socket.objects.Facts}
 	gomaps.Copy(maps, set.Maps())
 	err = spec.LoadAndAssign(&u.objects, &ebpf.CollectionOptions{MapReplacements: maps})
