@@ -118,7 +118,7 @@ func (c *Collector) build() error {
 		return err
 	}
 	c.ingest, err = ingest.NewService(ingest.ServiceOptions{
-		Committer: c.committer, Identify: c.identify, Logger: o.Logger, Registerer: o.Registerer,
+		Committer: c.committer, Identify: c.identify, Limits: o.Limits, Logger: o.Logger, Registerer: o.Registerer,
 	})
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/spoor/spoor/collector/ingest"
 	"github.com/spoor/spoor/collector/trust"
 	"github.com/spoor/spoor/contract"
 )
@@ -40,6 +41,8 @@ type Options struct {
 	AlertmanagerURL string
 	// How long events are kept: for ever.
 	Retention time.Duration
+	// What agents may take of it.
+	Limits ingest.Limits
 
 	Logger *slog.Logger
 	// Where metrics are registered, and where /metrics reads them.
@@ -80,6 +83,9 @@ func (o Options) validate() error {
 	}
 	if o.Retention < 0 {
 		errs = append(errs, fmt.Errorf("option Retention: %s is negative", o.Retention))
+	}
+	if err := o.Limits.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("option Limits: %w", err))
 	}
 	return errors.Join(errs...)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/spoor/spoor/cmd/internal/credential"
 	"github.com/spoor/spoor/cmd/spoor/internal/when"
 	"github.com/spoor/spoor/collector"
+	"github.com/spoor/spoor/collector/ingest"
 	"github.com/spoor/spoor/collector/trust"
 	"github.com/spoor/spoor/contract"
 )
@@ -29,6 +30,30 @@ type centreFlags struct {
 	Keep         string `help:"How long events are kept: 12h, 30d, 8w; 0 for ever." default:"30d"`
 	Contracts    string `help:"Folder of contracts to judge by; see \"spoor contract check\"." placeholder:"DIR"`
 	Alertmanager string `help:"Alertmanager that findings are sent to." placeholder:"URL"`
+	limitFlags
+}
+
+// limitFlags say what agents may take of a collector.
+type limitFlags struct {
+	AgentRate    int       `help:"Records a second of one agent, on average. Who sends more is read more slowly, and keeps its events meanwhile." default:"20000"`
+	AgentBurst   int       `help:"Records that an agent may send at once after a pause; 20 seconds of --agent-rate by default." placeholder:"N"`
+	AgentMessage cli.Bytes `help:"Largest message of an agent, uncompressed. Larger ones are refused." default:"16MiB"`
+	AgentMemory  cli.Bytes `help:"Batches of one agent that wait to be stored; it is not read beyond." default:"32MiB"`
+	AgentsMemory cli.Bytes `help:"Batches of all agents that wait to be stored." default:"256MiB"`
+}
+
+func (f *limitFlags) limits() (ingest.Limits, error) {
+	l := ingest.Limits{
+		MessageBytes: int64(f.AgentMessage), RecordsPerSecond: f.AgentRate, Burst: f.AgentBurst, NodeBytes: int64(f.AgentMemory), TotalBytes: int64(f.AgentsMemory),
+	}
+	const fix = "Change --agent-rate, --agent-burst, --agent-message, --agent-memory or --agents-memory."
+	if min(f.AgentRate, int(f.AgentMessage), int(f.AgentMemory), int(f.AgentsMemory)) <= 0 {
+		return l, cli.BadInput(errors.New("limits of agents must be above 0"), fix)
+	}
+	if err := l.Validate(); err != nil {
+		return l, cli.BadInput(err, fix)
+	}
+	return l, nil
 }
 
 // access is who may reach a collector and how; the zero value is everybody on this host.
@@ -47,6 +72,10 @@ func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, w
 	}
 	if err != nil {
 		return nil, cli.BadInput(fmt.Errorf("--keep: %w", err), "")
+	}
+	limits, err := f.limits()
+	if err != nil {
+		return nil, err
 	}
 	var contracts *contract.Set
 	var reload func() (*contract.Set, bool, error)
@@ -72,6 +101,7 @@ func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, w
 		Reload:          reload,
 		AlertmanagerURL: f.Alertmanager,
 		Retention:       keep,
+		Limits:          limits,
 		Logger:          logger,
 		Registerer:      registry,
 		Gatherer:        registry,

@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"connectrpc.com/connect"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/collector/store"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -55,7 +56,22 @@ const (
 	reasonTime     = "time"
 	reasonFact     = "fact"
 	reasonIdentity = "identity"
+	// Of messages that could not be read at all.
+	reasonMessage   = "message_size"
+	reasonMalformed = "malformed"
 )
+
+// code is what the agent is answered. Agents give up what they sent after some of the codes, and only then.
+func (e *RefusedError) code() connect.Code {
+	switch e.Reason {
+	case reasonIdentity:
+		return connect.CodePermissionDenied
+	case reasonMessage:
+		return connect.CodeResourceExhausted
+	default:
+		return connect.CodeInvalidArgument
+	}
+}
 
 // Expand checks a batch of a run and returns its records as events, without ids. Events of one process or instance
 // share it. The batch must not be used any more.

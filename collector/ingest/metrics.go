@@ -92,3 +92,55 @@ func (m *commitMetrics) trouble() error {
 	defer m.mu.Unlock()
 	return m.err
 }
+
+// Limits that an agent can be slowed by.
+const (
+	slowedRate       = "rate"
+	slowedNodeMemory = "node_memory"
+	slowedMemory     = "memory"
+)
+
+// serviceMetrics of a Service.
+type serviceMetrics struct {
+	refused *prometheus.CounterVec
+	slowed  *prometheus.CounterVec
+	slowing *prometheus.GaugeVec
+	bytes   prometheus.Counter
+}
+
+func newServiceMetrics(reg prometheus.Registerer, s *Service) (*serviceMetrics, error) {
+	m := &serviceMetrics{
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "spoor_collector_ingest_refused_total", Help: "Messages of agents that were refused, by what was wrong with them.",
+		}, []string{"reason"}),
+		slowed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "spoor_collector_ingest_slowed_seconds_total",
+			Help: "How long streams of agents were not read, all streams together, because of a limit: the rate of the node, the memory of the node, or that of all nodes.",
+		}, []string{"limit"}),
+		slowing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "spoor_collector_ingest_slowed_streams", Help: "Streams of agents that are not read now because of a limit.",
+		}, []string{"limit"}),
+		bytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "spoor_collector_ingest_received_bytes_total", Help: "Bytes of batches that agents sent, uncompressed.",
+		}),
+	}
+	for _, r := range []string{
+		reasonHello, reasonProtocol, reasonSize, reasonIndex, reasonSequence, reasonTime, reasonFact, reasonIdentity, reasonMessage, reasonMalformed,
+	} {
+		m.refused.WithLabelValues(r)
+	}
+	for _, r := range []string{slowedRate, slowedNodeMemory, slowedMemory} {
+		m.slowed.WithLabelValues(r)
+		m.slowing.WithLabelValues(r)
+	}
+	connected := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "spoor_collector_ingest_connected_agents", Help: "Agents with a stream open.",
+	}, func() float64 { return float64(s.sessions.count()) })
+	superseded := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "spoor_collector_ingest_superseded_streams_total", Help: "Streams that were ended because the same node opened another one.",
+	}, func() float64 { return float64(s.sessions.superseded.Load()) })
+	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "spoor_collector_ingest_waiting_bytes", Help: "Bytes of batches that are not durable yet, as they came.",
+	}, func() float64 { return float64(s.room.bytes()) })
+	return m, errors.Join(reg.Register(m.refused), reg.Register(m.slowed), reg.Register(m.slowing), reg.Register(m.bytes), reg.Register(connected), reg.Register(superseded), reg.Register(waiting))
+}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net/http"
 	"os"
 	"time"
@@ -19,19 +18,11 @@ import (
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
 	"github.com/spoor/spoor/collector/store"
-	"golang.org/x/sync/semaphore"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 const (
-	// maxMessage bounds one message of an agent.
-	maxMessage = 16 << 20
-	// inFlight is how many batches of one agent may wait for their acknowledgement here. An agent that sends more is
-	// made to wait by HTTP/2's flow control, and delays no other: each has as many places in the queue.
+	// inFlight is how many batches of one agent may wait for their acknowledgement here, however small they are.
 	inFlight = 8
-	// memory bounds the batches of all agents that are not durable yet, in bytes as they came.
-	memory = 256 << 20
 	// sendTimeout is how long an agent may take to read an acknowledgement.
 	sendTimeout = 30 * time.Second
 )
@@ -44,6 +35,7 @@ type ServiceOptions struct {
 	Identify func(ctx context.Context, hello *spoorv1.Hello) (cluster, node string, err error)
 	// HelloTimeout is how long an agent may take to say who it is: 10 seconds.
 	HelloTimeout time.Duration
+	Limits       Limits
 	Logger       *slog.Logger          // required
 	Registerer   prometheus.Registerer // required
 }
@@ -52,9 +44,9 @@ type ServiceOptions struct {
 type Service struct {
 	o        ServiceOptions
 	sessions *sessions
-	memory   *semaphore.Weighted
-	refused  *prometheus.CounterVec
-	bytes    prometheus.Counter
+	room     *room
+	paces    *paces
+	metrics  *serviceMetrics
 }
 
 var _ spoorv1connect.AgentServiceHandler = (*Service)(nil)
@@ -77,25 +69,15 @@ func NewService(o ServiceOptions) (*Service, error) {
 	if o.HelloTimeout == 0 {
 		o.HelloTimeout = 10 * time.Second
 	}
-	s := &Service{
-		o: o, sessions: newSessions(), memory: semaphore.NewWeighted(memory),
-		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "spoor_collector_ingest_refused_total", Help: "Messages of agents that were refused, by what was wrong with them.",
-		}, []string{"reason"}),
-		bytes: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "spoor_collector_ingest_received_bytes_total", Help: "Bytes of batches that agents sent, uncompressed.",
-		}),
+	if err := o.Limits.Validate(); err != nil {
+		return nil, fmt.Errorf("ingest: ServiceOptions.Limits: %w", err)
 	}
-	for _, r := range []string{reasonHello, reasonProtocol, reasonSize, reasonIndex, reasonSequence, reasonTime, reasonFact, reasonIdentity} {
-		s.refused.WithLabelValues(r)
-	}
-	connected := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "spoor_collector_ingest_connected_agents", Help: "Agents with a stream open.",
-	}, func() float64 { return float64(s.sessions.count()) })
-	superseded := prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "spoor_collector_ingest_superseded_streams_total", Help: "Streams that were ended because the same node opened another one.",
-	}, func() float64 { return float64(s.sessions.superseded.Load()) })
-	return s, errors.Join(o.Registerer.Register(s.refused), o.Registerer.Register(s.bytes), o.Registerer.Register(connected), o.Registerer.Register(superseded))
+	o.Limits = o.Limits.withDefaults()
+	s := &Service{o: o, sessions: newSessions(), room: newRoom(o.Limits.NodeBytes, o.Limits.TotalBytes)}
+	s.paces = newPaces(o.Limits.RecordsPerSecond, o.Limits.Burst, func(k nodeKey) bool { return s.ConnectedNode(k.cluster, k.node) })
+	var err error
+	s.metrics, err = newServiceMetrics(o.Registerer, s)
+	return s, err
 }
 
 // deadlineKey is where Handler puts the controller of the request's deadlines; certificateKey is for the certificate of the other
@@ -113,7 +95,7 @@ func PeerCertificate(ctx context.Context) *x509.Certificate {
 
 // Handler returns the path and the handler of AgentService.
 func (s *Service) Handler(opts ...connect.HandlerOption) (string, http.Handler) {
-	path, h := spoorv1connect.NewAgentServiceHandler(s, append(opts, connect.WithReadMaxBytes(maxMessage))...)
+	path, h := spoorv1connect.NewAgentServiceHandler(s, append(opts, connect.WithReadMaxBytes(int(s.o.Limits.MessageBytes)))...)
 	return path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A stream that waits for its agent can only be woken by its deadline.
 		ctx := context.WithValue(r.Context(), deadlineKey{}, http.NewResponseController(w))
@@ -146,22 +128,15 @@ func (s *Service) Ship(ctx context.Context, stream *shipStream) error {
 	if !ok {
 		return connect.NewError(connect.CodeInternal, errors.New("ingest: the handler was not mounted through Service.Handler"))
 	}
-	err := s.ship(ctx, stream, control)
+	err := s.explain(s.ship(ctx, stream, control))
 	var refused *RefusedError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &refused):
-		s.refused.WithLabelValues(refused.Reason).Inc()
+		s.metrics.refused.WithLabelValues(refused.Reason).Inc()
 		s.o.Logger.Warn("an agent was refused", "error", err, "reason", refused.Reason, "peer", stream.Peer().Addr)
-		code := connect.CodeInvalidArgument
-		if refused.Reason == reasonIdentity {
-			code = connect.CodePermissionDenied
-		}
-		return connect.NewError(code, err)
-	case connect.CodeOf(err) == connect.CodeResourceExhausted: // larger than maxMessage
-		s.refused.WithLabelValues(reasonSize).Inc()
-		return err
+		return connect.NewError(refused.code(), err)
 	case errors.Is(err, ErrStopped), errors.Is(err, errSuperseded), errors.Is(err, errExpired):
 		return connect.NewError(connect.CodeUnavailable, err)
 	case ctx.Err() != nil:
@@ -171,6 +146,22 @@ func (s *Service) Ship(ctx context.Context, stream *shipStream) error {
 		return err
 	}
 	return connect.NewError(connect.CodeUnavailable, fmt.Errorf("events cannot be stored now, send them again: %w", err))
+}
+
+// explain says of messages that could not even be read what is wrong with them.
+func (s *Service) explain(err error) error {
+	if _, ok := errors.AsType[*RefusedError](err); ok || err == nil {
+		return err
+	}
+	switch connect.CodeOf(err) {
+	case connect.CodeResourceExhausted:
+		return refuse(reasonMessage, "a message is larger than the %d bytes that are taken, uncompressed: let the agent send smaller batches, or the collector take more with --agent-message (%v)",
+			s.o.Limits.MessageBytes, err)
+	case connect.CodeInvalidArgument:
+		return refuse(reasonMalformed, "a message is not what the protocol says: is it an agent of spoor, and is nothing between that changes what it sends? (%v)", err)
+	default:
+		return err
+	}
 }
 
 func (s *Service) ship(ctx context.Context, stream *shipStream, control *http.ResponseController) error {
@@ -195,7 +186,10 @@ func (s *Service) ship(ctx context.Context, stream *shipStream, control *http.Re
 	if err != nil {
 		return err
 	}
-	session, err := s.sessions.begin(ctx, hello.Run, func() {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	session, err := s.sessions.begin(ctx, hello.Run, func(why error) {
+		cancel(why)
 		// The reader wakes with an error; a stream that cannot be woken is gone anyway.
 		_ = control.SetReadDeadline(time.Unix(1, 0))
 	})
@@ -207,6 +201,10 @@ func (s *Service) ship(ctx context.Context, stream *shipStream, control *http.Re
 		// A stream must not outlive what it was let in by; the agent comes again with what it has by then.
 		expire := time.AfterFunc(time.Until(cert.NotAfter), func() { session.stop(errExpired) })
 		defer expire.Stop()
+	}
+	link := &link{service: s, stream: stream, run: hello.Run, key: nodeKey{hello.Cluster, hello.Node}, pace: s.paces.of(nodeKey{hello.Cluster, hello.Node})}
+	if err := link.pace.spend(ctx, helloCost, link.slowed); err != nil {
+		return err
 	}
 	greeting := &submission{hello: hello}
 	if err := s.o.Committer.submit(ctx, greeting); err != nil {
@@ -223,11 +221,10 @@ func (s *Service) ship(ctx context.Context, stream *shipStream, control *http.Re
 	if err := sender.send(&spoorv1.ShipResponse{Message: &spoorv1.ShipResponse_Welcome{Welcome: welcome}}); err != nil {
 		return err
 	}
-	var ended time.Time
 	if first.GetHello().GetEnded() != nil {
-		ended = hello.Seen
+		link.ended = hello.Seen
 	}
-	return s.exchange(ctx, stream, sender, session, hello.Run, ended)
+	return link.exchange(ctx, sender, session)
 }
 
 // greet checks who the agent says it is.
@@ -247,7 +244,7 @@ func (s *Service) greet(ctx context.Context, h *spoorv1.Hello) (*store.Hello, er
 	}
 	cluster, node, err := s.o.Identify(ctx, h)
 	if connect.CodeOf(err) == connect.CodeUnauthenticated {
-		s.refused.WithLabelValues(reasonIdentity).Inc()
+		s.metrics.refused.WithLabelValues(reasonIdentity).Inc()
 		return nil, err
 	}
 	if err != nil {
@@ -268,111 +265,4 @@ func (s *Service) greet(ctx context.Context, h *spoorv1.Hello) (*store.Hello, er
 		hello.Seen = ended.AsTime()
 	}
 	return hello, nil
-}
-
-// pending is a batch that is under way, with what it takes of the memory.
-type pending struct {
-	*submission
-	bytes int64
-}
-
-// exchange receives batches and acknowledges them, until either side ends the stream. ended is when the run did, as far as it
-// has.
-func (s *Service) exchange(ctx context.Context, stream *shipStream, sender *sender, session *session, run store.Run, ended time.Time) error {
-	queue := make(chan pending, inFlight)
-	acknowledged := make(chan error, 1)
-	go func() { acknowledged <- s.acknowledge(sender, queue, session.wake) }()
-	received := s.receive(ctx, stream, run, ended, queue)
-	close(queue)
-	failed := <-acknowledged
-	switch {
-	case failed != nil:
-		return failed
-	case errors.Is(received, os.ErrDeadlineExceeded):
-		return session.reason()
-	}
-	return received
-}
-
-// receive queues what the agent sends. It returns nil when the agent has ended the stream.
-func (s *Service) receive(ctx context.Context, stream *shipStream, run store.Run, ended time.Time, queue chan<- pending) error {
-	for {
-		m, err := stream.Receive()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		b := m.GetBatch()
-		if b == nil {
-			return refuse(reasonProtocol, "a message that is no batch, after hello")
-		}
-		now := time.Now()
-		p := pending{bytes: int64(proto.Size(b))}
-		s.bytes.Add(float64(p.bytes))
-		batch := &store.Batch{Run: run, Sequence: b.GetSequence(), Received: now, Skew: skew(b.GetSent(), now)}
-		if !ended.IsZero() {
-			batch.Received = ended
-		}
-		if batch.Events, err = Expand(run, b, now); err != nil {
-			return fmt.Errorf("node %s: %w", run.Node, err)
-		}
-		if err := s.memory.Acquire(ctx, p.bytes); err != nil {
-			return err
-		}
-		p.submission = &submission{batch: batch}
-		if err := s.o.Committer.submit(ctx, p.submission); err != nil {
-			s.memory.Release(p.bytes)
-			return err
-		}
-		queue <- p // the other side takes from it until it is closed
-	}
-}
-
-// acknowledge waits for the batches in their order. After the first that cannot be made durable, or be acknowledged,
-// it wakes the reader, since nothing more can be said to the agent, and waits for the rest: their memory is in use
-// until then.
-func (s *Service) acknowledge(sender *sender, queue <-chan pending, wake func()) error {
-	var failed error
-	for p := range queue {
-		err := s.o.Committer.await(p.submission)
-		s.memory.Release(p.bytes)
-		if failed != nil {
-			continue
-		}
-		if err == nil {
-			ack := &spoorv1.Acknowledge{Sequence: p.acknowledged}
-			err = sender.send(&spoorv1.ShipResponse{Message: &spoorv1.ShipResponse_Acknowledge{Acknowledge: ack}})
-		}
-		if failed = err; err != nil {
-			wake()
-		}
-	}
-	return failed
-}
-
-// sender bounds how long an agent that does not read can hold things up.
-type sender struct {
-	stream  *shipStream
-	control *http.ResponseController
-}
-
-func (s *sender) send(m *spoorv1.ShipResponse) error {
-	if err := s.control.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
-		return err
-	}
-	if err := s.stream.Send(m); err != nil {
-		return err
-	}
-	return s.control.SetWriteDeadline(time.Time{})
-}
-
-// skew is how far the agent's clock is ahead, as far as a single message can tell.
-func skew(sent *timestamppb.Timestamp, now time.Time) time.Duration {
-	if sent == nil || checkTime(sent) != nil {
-		return 0
-	}
-	d := sent.AsTime().Sub(now)
-	return min(max(d, math.MinInt64/2), math.MaxInt64/2)
 }

@@ -31,8 +31,8 @@ type nodeKey struct{ cluster, node string }
 
 type session struct {
 	run  store.Run
-	wake func()        // makes the stream's reader return
-	over chan struct{} // closed when the stream has ended
+	wake func(why error) // makes the stream's reader return
+	over chan struct{}   // closed when the stream has ended
 
 	mu  sync.Mutex
 	why error
@@ -41,7 +41,7 @@ type session struct {
 func newSessions() *sessions { return &sessions{byNode: map[nodeKey]*session{}} }
 
 // begin registers a stream, after the one that it replaces has ended.
-func (s *sessions) begin(ctx context.Context, run store.Run, wake func()) (*session, error) {
+func (s *sessions) begin(ctx context.Context, run store.Run, wake func(why error)) (*session, error) {
 	key := nodeKey{run.Cluster, run.Node}
 	for {
 		s.mu.Lock()
@@ -105,7 +105,7 @@ func (n *session) stop(why error) {
 		n.why = why
 	}
 	n.mu.Unlock()
-	n.wake()
+	n.wake(why)
 }
 
 func (n *session) reason() error {
