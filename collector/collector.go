@@ -28,8 +28,12 @@ import (
 	"github.com/spoor/spoor/contract"
 )
 
-// forgetEvery is how often events that are older than Options.Retention are looked for.
-const forgetEvery = time.Hour
+// How often it is looked for events that are older than Options.Retention, and whether the store exceeds Options.MaxBytes: a
+// store that takes 30,000 events a second grows by 100 MiB between two looks.
+const (
+	forgetEvery = time.Hour
+	shrinkEvery = 30 * time.Second
+)
 
 // Collector takes events from agents and answers people.
 type Collector struct {
@@ -214,7 +218,7 @@ func (c *Collector) Run(ctx context.Context) error {
 	if c.o.Reload != nil {
 		rest.Go(func() error { return c.reload(serving) })
 	}
-	if c.o.Retention > 0 {
+	if c.o.Retention > 0 || c.o.MaxBytes > 0 {
 		rest.Go(func() error { return c.forget(serving) })
 	}
 	err := rest.Wait()
@@ -225,24 +229,36 @@ func (c *Collector) Run(ctx context.Context) error {
 	return nil
 }
 
-// forget removes events that are older than the retention. A store that fails is no reason to stop: agents are told,
-// and so is /readyz.
+// forget removes events that are older than the retention, and the oldest when the store is too large. A store that fails is no
+// reason to stop: agents are told, and so is /readyz.
 func (c *Collector) forget(ctx context.Context) error {
-	tick := time.NewTicker(forgetEvery)
+	tick := time.NewTicker(shrinkEvery)
 	defer tick.Stop()
+	var aged time.Time
 	for {
-		n, err := c.store.Forget(ctx, time.Now().Add(-c.o.Retention))
-		switch {
-		case err != nil:
-			c.o.Logger.Error("old events could not be forgotten", "error", err)
-		case n > 0:
-			c.o.Logger.Info("forgot old events", "events", n, "retention", c.o.Retention)
+		if c.o.Retention > 0 && time.Since(aged) >= forgetEvery {
+			aged = time.Now()
+			n, err := c.store.Forget(ctx, aged.Add(-c.o.Retention))
+			c.forgot(n, err, "older than", c.o.Retention)
+		}
+		if c.o.MaxBytes > 0 {
+			n, err := c.store.Shrink(ctx, c.o.MaxBytes)
+			c.forgot(n, err, "to take at most bytes", c.o.MaxBytes)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
+	}
+}
+
+func (c *Collector) forgot(events int, err error, why string, limit any) {
+	switch {
+	case err != nil:
+		c.o.Logger.Error("old events could not be forgotten", "error", err, "forgotten", events)
+	case events > 0:
+		c.o.Logger.Info("forgot old events", "events", events, why, limit)
 	}
 }
 

@@ -17,6 +17,9 @@ import (
 	"github.com/spoor/spoor/contract"
 )
 
+// LeastMaxBytes is the least Options.MaxBytes.
+const LeastMaxBytes = 16 << 20
+
 // Options of a Collector. The zero value of a field takes the default that stands beside it.
 type Options struct {
 	// Address for agents, people and the web page: 127.0.0.1:7070. Without TLS it must be a loopback one.
@@ -41,6 +44,8 @@ type Options struct {
 	AlertmanagerURL string
 	// How long events are kept: for ever.
 	Retention time.Duration
+	// What the store may take on disk, besides up to 64 MiB of log: anything. The oldest events go for it before Retention ends.
+	MaxBytes int64
 	// What agents may take of it.
 	Limits ingest.Limits
 
@@ -83,6 +88,9 @@ func (o Options) validate() error {
 	}
 	if o.Retention < 0 {
 		errs = append(errs, fmt.Errorf("option Retention: %s is negative", o.Retention))
+	}
+	if o.MaxBytes != 0 && o.MaxBytes < LeastMaxBytes {
+		errs = append(errs, fmt.Errorf("option MaxBytes: %d is less than %d MiB, which leaves events no room", o.MaxBytes, LeastMaxBytes>>20))
 	}
 	if err := o.Limits.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("option Limits: %w", err))

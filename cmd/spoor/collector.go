@@ -25,11 +25,12 @@ import (
 
 // centreFlags describe a collector.
 type centreFlags struct {
-	Listen       string `help:"Address for agents, for people and for the web page." default:"127.0.0.1:7070"`
-	Data         string `help:"Folder that keeps the events." default:"/var/lib/spoor"`
-	Keep         string `help:"How long events are kept: 12h, 30d, 8w; 0 for ever." default:"30d"`
-	Contracts    string `help:"Folder of contracts to judge by; see \"spoor contract check\"." placeholder:"DIR"`
-	Alertmanager string `help:"Alertmanager that findings are sent to." placeholder:"URL"`
+	Listen       string    `help:"Address for agents, for people and for the web page." default:"127.0.0.1:7070"`
+	Data         string    `help:"Folder that keeps the events." default:"/var/lib/spoor"`
+	Keep         string    `help:"How long events are kept: 12h, 30d, 8w; 0 for ever." default:"30d"`
+	KeepBytes    cli.Bytes `help:"What events may take on disk: 20GiB, 500MB; 0 for anything. The oldest go first, also before --keep ends." default:"0" placeholder:"SIZE"`
+	Contracts    string    `help:"Folder of contracts to judge by; see \"spoor contract check\"." placeholder:"DIR"`
+	Alertmanager string    `help:"Alertmanager that findings are sent to." placeholder:"URL"`
 	limitFlags
 }
 
@@ -73,6 +74,9 @@ func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, w
 	if err != nil {
 		return nil, cli.BadInput(fmt.Errorf("--keep: %w", err), "")
 	}
+	if f.KeepBytes > 0 && f.KeepBytes < collector.LeastMaxBytes {
+		return nil, cli.BadInput(fmt.Errorf("--keep-bytes: %d bytes are too few for events to have room", f.KeepBytes), fmt.Sprintf("Give at least %dMiB.", collector.LeastMaxBytes>>20))
+	}
 	limits, err := f.limits()
 	if err != nil {
 		return nil, err
@@ -101,6 +105,7 @@ func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, w
 		Reload:          reload,
 		AlertmanagerURL: f.Alertmanager,
 		Retention:       keep,
+		MaxBytes:        int64(f.KeepBytes),
 		Limits:          limits,
 		Logger:          logger,
 		Registerer:      registry,

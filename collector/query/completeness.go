@@ -18,6 +18,8 @@ type scope struct {
 	kinds    []store.Kind
 	workload *store.Pattern
 	node     string
+	// kept: what it speaks about is kept when events are forgotten.
+	kept bool
 }
 
 // maxGaps is how many sentences stand beside an answer; the rest is counted.
@@ -104,17 +106,23 @@ func (a *scope) includes(source string) bool {
 	return slices.ContainsFunc(kinds, func(k store.Kind) bool { return slices.Contains(a.kinds, k) })
 }
 
-// beforeOldest: the answer reaches back further than the store.
+// beforeOldest: the answer reaches back further than the store, or to a time of which events were forgotten.
 func (s *Service) beforeOldest(ctx context.Context, about scope) ([]string, error) {
-	if about.from.IsZero() {
+	if about.kept {
 		return nil, nil
 	}
 	stats, err := s.o.Store.Stats(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if stats.Oldest.IsZero() || !about.from.Before(stats.Oldest) {
-		return nil, nil
+	var gaps []string
+	for _, f := range stats.Forgotten {
+		if about.from.Before(f.Before) {
+			gaps = append(gaps, fmt.Sprintf("events from before %s were forgotten%s", clock(f.Before), forgottenWords[f.Reason]))
+		}
+	}
+	if len(stats.Forgotten) > 0 || about.from.IsZero() || stats.Oldest.IsZero() || !about.from.Before(stats.Oldest) {
+		return gaps, nil
 	}
 	return []string{"nothing is stored from before " + clock(stats.Oldest)}, nil
 }

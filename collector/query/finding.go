@@ -56,7 +56,7 @@ func (s *Service) listFindings(ctx context.Context, r *spoorv1.ListFindingsReque
 		findings = findings[:maxFindings]
 		cut = append(cut, fmt.Sprintf("there are more findings than the %d that were seen last: ask for one workload, rule or state", maxFindings))
 	}
-	completeness, err := s.completeness(ctx, scope{workload: q.Workload}, cut...)
+	completeness, err := s.completeness(ctx, scope{workload: q.Workload, kept: true}, cut...)
 	if err != nil {
 		return nil, err
 	}

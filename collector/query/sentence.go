@@ -31,6 +31,12 @@ var reasonWords = map[string]string{
 	"table_full":       "more of them were alive than the agent remembers",
 }
 
+// forgottenWords say why events are no longer stored.
+var forgottenWords = map[string]string{
+	store.ForgottenAge:  ": events are kept for a limited time",
+	store.ForgottenSize: ": the store had reached the size that it may have",
+}
+
 // lossSentence tells of something that is known to be missing, for example "node a: 12 file names lost
 // (name_unreadable), the last at 2026-03-01 12:00:00 UTC".
 func lossSentence(g *store.Gap) string {

@@ -27,6 +27,10 @@ type Store interface {
 	// Forget removes events older than before and what only they referred to, in steps small enough that writers do
 	// not wait long, and says how many events went. It returns early, without an error, when ctx ends.
 	Forget(ctx context.Context, before time.Time) (int, error)
+	// Shrink forgets the oldest events, in the same way, until Stats.Used is at most limit. When something has to go, a tenth of
+	// the limit is made free, so that the next events find room. The newest thousand events stay; when they and what does not
+	// go with events take more than limit, the error is ErrNotShrunk.
+	Shrink(ctx context.Context, limit int64) (int, error)
 	// Close waits for reads that run and releases everything.
 	Close() error
 }
@@ -244,10 +248,33 @@ const SourceSequence = "sequence"
 // Stats describes a store.
 type Stats struct {
 	Events uint64
-	Bytes  uint64
+	// Bytes on disk.
+	Bytes uint64
+	// Used of them holds something; the rest is a log, or free to be used again.
+	Used uint64
 	// Oldest is the time of the oldest event, zero when there is none.
 	Oldest time.Time
+	// Forgotten has an entry for each reason for which events were forgotten, sorted by reason.
+	Forgotten []Forgotten
 }
+
+// Forgotten tells of events that were stored and went.
+type Forgotten struct {
+	// Reason is ForgottenAge or ForgottenSize.
+	Reason string
+	// Events that went for this reason since the store was made.
+	Events uint64
+	// Before: events of the time before this are missing.
+	Before time.Time
+	// At is when the last of them went, by the collector's clock.
+	At time.Time
+}
+
+// Reasons to forget: Forget and Shrink.
+const (
+	ForgottenAge  = "age"
+	ForgottenSize = "size"
+)
 
 // SQLQuery is one statement of a person.
 type SQLQuery struct {
@@ -268,6 +295,9 @@ var ErrNotFound = errors.New("not found")
 
 // ErrNewerSchema: the store was written by a newer version that this one cannot read.
 var ErrNewerSchema = errors.New("the store was written by a newer version of Spoor")
+
+// ErrNotShrunk: the store takes more than the limit with nothing left to forget.
+var ErrNotShrunk = errors.New("the store takes more than its limit, and only the newest events are left")
 
 // A QueryError is the fault of who asked: a statement that is malformed, not allowed, or takes too long.
 type QueryError struct {

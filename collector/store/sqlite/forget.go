@@ -8,10 +8,11 @@ import (
 	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/collector/store"
 )
 
 // forgetStep is how many ids one transaction looks at: some tens of milliseconds during which batches wait.
-const forgetStep = 5000
+const forgetStep = 2000
 
 // exitMargin is how much longer a process is kept than its exit: summaries that name it come after it. An event that
 // comes later still is read without its process.
@@ -37,24 +38,36 @@ var sweeps = []struct {
 // Forget implements store.Store. It goes by ids: everything below the first event that is younger than before. What
 // came late, among younger events, goes when its neighbours do.
 func (s *Store) Forget(ctx context.Context, before time.Time) (int, error) {
-	f := forgetter{s: s, ctx: ctx, before: before.UnixNano()}
-	for _, step := range []func() error{f.findBound, f.events, f.rollups, f.entities} {
-		if err := step(); err != nil {
-			if ctx.Err() != nil {
-				break
-			}
-			return f.gone, fmt.Errorf("forget what is older than %s: %w", before.UTC().Format(time.RFC3339), err)
-		}
+	minute := floorDiv(before.UnixNano(), minuteNanos) * minuteNanos
+	f := forgetter{s: s, ctx: ctx, reason: store.ForgottenAge, before: before.UnixNano(), missing: minute, exits: before.Add(-exitMargin).UnixNano()}
+	if err := f.run(f.findBound, f.events, f.rollups, f.entities); err != nil {
+		return f.gone, fmt.Errorf("forget what is older than %s: %w", before.UTC().Format(time.RFC3339), err)
+	}
+	if err := s.giveBack(ctx, slack); err != nil {
+		return f.gone, fmt.Errorf("give back what the store does not need: %w", err)
 	}
 	return f.gone, nil
 }
 
 type forgetter struct {
 	s      *Store
-	ctx    context.Context // of one call of Forget
-	before int64
+	ctx    context.Context // of one call of Forget or Shrink
+	reason string
 	bound  int64 // events below it go
-	gone   int
+	// Times: before are roll-ups and what else has one of its own, missing is before which events are missing from now on, exits are of processes that
+	// nothing names any more.
+	before, missing, exits int64
+	gone                   int
+}
+
+// run returns early, without an error, when the context ends.
+func (f *forgetter) run(steps ...func() error) error {
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return unlessEnded(f.ctx, err)
+		}
+	}
+	return nil
 }
 
 func (f *forgetter) findBound() error {
@@ -70,6 +83,7 @@ func (f *forgetter) findBound() error {
 
 func (f *forgetter) events() error {
 	for more := true; more; {
+		n := 0
 		err := f.s.change(f.ctx, func(w *writer) error {
 			lowest, found, err := w.find("SELECT id FROM event ORDER BY id LIMIT 1")
 			if err != nil || !found || lowest >= f.bound {
@@ -79,20 +93,26 @@ func (f *forgetter) events() error {
 			if err := w.do("DELETE FROM event WHERE id < ?", min(f.bound, lowest+forgetStep)); err != nil {
 				return err
 			}
-			n := w.conn.Changes()
-			f.gone += n
-			return w.do("UPDATE meta SET value = value - ? WHERE key = 'events'", n)
+			n = w.conn.Changes()
+			if err := w.do("UPDATE meta SET value = value - ? WHERE key = 'events'", n); err != nil {
+				return err
+			}
+			// In the transaction that takes them away: at no time is something missing and nobody knows.
+			return w.do(`INSERT INTO forgotten (reason, events, before, at) VALUES (?, ?, ?, ?) ON CONFLICT (reason) DO UPDATE
+				SET events = events + excluded.events, before = max(before, excluded.before), at = excluded.at`,
+				f.reason, n, f.missing, time.Now().UnixNano())
 		})
 		if err != nil {
 			return err
 		}
+		f.gone += n
 	}
 	return nil
 }
 
 func (f *forgetter) rollups() error {
 	return f.s.change(f.ctx, func(w *writer) error {
-		if err := w.do("DELETE FROM minute WHERE last < ? AND minute < ?", f.bound, floorDiv(f.before, minuteNanos)); err != nil {
+		if err := w.do("DELETE FROM minute WHERE last < ?", f.bound); err != nil {
 			return err
 		}
 		if err := w.do("DELETE FROM edge_hour WHERE hour < ?", floorDiv(f.before, hourNanos)); err != nil {
@@ -135,7 +155,7 @@ func (f *forgetter) entities() error {
 				more = from+forgetStep < highest
 				args := []any{from, min(from+forgetStep, highest-1)}
 				if sweep.byExit {
-					args = append(args, f.before-int64(exitMargin))
+					args = append(args, f.exits)
 				}
 				if err := w.do("DELETE FROM "+sweep.table+" WHERE id > ? AND id <= ? AND "+sweep.condition, args...); err != nil {
 					return err

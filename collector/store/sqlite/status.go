@@ -131,6 +131,20 @@ func (s *Store) Stats(ctx context.Context) (*store.Stats, error) {
 			return err
 		}
 		stats.Events = uint64(n)
+		pages, err := r.pages()
+		if err != nil {
+			return err
+		}
+		stats.Used = uint64(pages.used())
+		err = r.each("SELECT reason, events, before, at FROM forgotten ORDER BY reason", nil, func(st *sqlite.Stmt) error {
+			stats.Forgotten = append(stats.Forgotten, store.Forgotten{
+				Reason: st.ColumnText(0), Events: uint64(st.ColumnInt64(1)), Before: goTime(st.ColumnInt64(2)), At: goTime(st.ColumnInt64(3)),
+			})
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 		return r.each("SELECT min(minute) FROM minute", nil, func(st *sqlite.Stmt) error {
 			if !st.ColumnIsNull(0) {
 				stats.Oldest = goTime(st.ColumnInt64(0) * minuteNanos)

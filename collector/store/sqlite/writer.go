@@ -56,6 +56,8 @@ func openWriter(path string, cacheBytes int64, log *slog.Logger) (_ *writer, err
 		return nil, err
 	}
 	err = pragmas(c,
+		// Room that became free can be given back to the file system. It holds for a new file only, and must be said first.
+		"auto_vacuum=incremental",
 		"journal_mode=wal",
 		// Every commit is on the disk before it is acknowledged, also when the power fails.
 		"synchronous=full",

@@ -47,6 +47,7 @@ func Run(t *testing.T, open Open, only ...string) {
 		{"Outbox", testOutbox},
 		{"SQL", testSQL},
 		{"Forget", testForget},
+		{"Shrink", testShrink},
 		{"Concurrent", testConcurrent},
 	} {
 		if len(only) == 0 || slices.Contains(only, c.name) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -330,6 +331,7 @@ func testForget(t *testing.T, open Open) {
 	if err != nil || stats.Events != 100 || stats.Oldest.Before(bound) || stats.Bytes == 0 {
 		t.Errorf("statistics %+v (%v): want 100 events, none older than %v", stats, err, bound)
 	}
+	forgotten(t, stats, store.ForgottenAge, 100, bound.Add(-time.Minute), bound)
 	// What was known of forgotten entities must not be used for new events.
 	b := w.batch(0, 50)
 	for _, ev := range b.Events {
@@ -341,11 +343,73 @@ func testForget(t *testing.T, open Open) {
 		t.Errorf("forgot %d events (%v), want 150", n, err)
 	}
 	s.reopen(open)
+	if stats, err = s.Stats(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	forgotten(t, stats, store.ForgottenAge, 250, start.Add(100*time.Hour-time.Minute), start.Add(100*time.Hour))
 	if last, err := s.LastID(t.Context()); err != nil || last != 250 {
 		t.Errorf("last id %d (%v): ids must not be given twice", last, err)
 	}
 	if n, err = s.Forget(t.Context(), start.Add(100*time.Hour)); err != nil || n != 0 {
 		t.Errorf("forgot %d events of an empty store (%v)", n, err)
+	}
+}
+
+// forgotten checks the one entry of Stats.Forgotten.
+func forgotten(t *testing.T, stats *store.Stats, reason string, events uint64, after, until time.Time) {
+	t.Helper()
+	if len(stats.Forgotten) != 1 {
+		t.Fatalf("forgotten: %+v, want one reason", stats.Forgotten)
+	}
+	f := stats.Forgotten[0]
+	if f.Reason != reason || f.Events != events || f.Before.Before(after) || f.Before.After(until) || time.Since(f.At) > time.Hour {
+		t.Errorf("forgotten: %+v, want %d events for %s from before a time between %v and %v", f, events, reason, after, until)
+	}
+}
+
+// testShrink: the oldest events go until what is stored fits, the newest stay, and it is known what went.
+func testShrink(t *testing.T, open Open) {
+	s := begin(t, open)
+	w := newWorld(16)
+	var all []*spoorv1.Event
+	for i := range 20 {
+		b := w.batch(i%3, 150)
+		all = append(all, b.Events...)
+		s.write(&store.Write{Batches: []store.Batch{b}})
+	}
+	before, err := s.Stats(t.Context())
+	if err != nil || before.Used == 0 || before.Used > before.Bytes {
+		t.Fatalf("statistics %+v (%v)", before, err)
+	}
+	if n, err := s.Shrink(t.Context(), int64(before.Used)); err != nil || n != 0 {
+		t.Fatalf("a store that fits lost %d events (%v)", n, err)
+	}
+	limit := int64(before.Used / 10 * 9)
+	n, err := s.Shrink(t.Context(), limit)
+	if err != nil || n < len(all)/20 || n > len(all)*2/3 {
+		t.Fatalf("forgot %d of %d events (%v) to need a tenth less room", n, len(all), err)
+	}
+	left := all[n:]
+	equalEvents(t, "what is left", s.all(store.EventQuery{Limit: 20000}), left)
+	after, err := s.Stats(t.Context())
+	if err != nil || int64(after.Used) > limit || after.Events != uint64(len(left)) {
+		t.Errorf("statistics %+v (%v): want %d events in %d bytes", after, err, len(left), limit)
+	}
+	newest := all[n-1].GetTime().AsTime() // within two seconds of the newest that went
+	forgotten(t, after, store.ForgottenSize, uint64(n), newest.Add(-2*time.Second), newest.Add(time.Minute+2*time.Second))
+	// What fits goes on to fit, and new events find room.
+	if n, err := s.Shrink(t.Context(), limit); err != nil || n != 0 {
+		t.Errorf("it lost %d events again (%v)", n, err)
+	}
+	b := w.batch(0, 100)
+	s.write(&store.Write{Batches: []store.Batch{b}})
+	equalEvents(t, "with new events", s.all(store.EventQuery{Limit: 10000}), append(slices.Clone(left), b.Events...))
+	// A limit that cannot be held costs no more than what may go.
+	if n, err := s.Shrink(t.Context(), 1); !errors.Is(err, store.ErrNotShrunk) || n == 0 {
+		t.Errorf("to one byte: %d events, %v, want ErrNotShrunk", n, err)
+	}
+	if rest := s.all(store.EventQuery{Limit: 10000}); len(rest) != 1000 || rest[999].GetId() != b.Events[99].GetId() {
+		t.Errorf("%d events are left, want the newest 1000", len(rest))
 	}
 }
 
