@@ -179,6 +179,10 @@ bench-loss: ## What an agent reports, counts as lost and misses of the heaviest 
 	@$(GO) build -o build/loss ./test/bench/loss
 	@$(SUDO) build/loss $(BENCH)
 
+.PHONY: bench-fairness
+bench-fairness: ## How long a quiet agent waits for its acknowledgement, alone and beside agents that flood the collector
+	@$(GO) test ./collector/ingest -run '^$$' -bench '^BenchmarkFairness$$' -benchtime 200x -timeout 10m
+
 ##@ Verify
 
 .PHONY: verify

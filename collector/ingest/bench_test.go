@@ -208,7 +208,7 @@ func BenchmarkIngest(b *testing.B) {
 			}
 			batches = append(batches, &store.Batch{Run: runs[i], Sequence: w.GetSequence(), Received: time.Now(), Events: evs})
 		}
-		if err := c.CommitForTest(b.Context(), batches...); err != nil {
+		if err := c.CommitForTest(batches...); err != nil {
 			b.Fatal(err)
 		}
 		cpu += used(b) - before

@@ -40,19 +40,17 @@ type CommitterOptions struct {
 	// must not block.
 	Receivers []string
 	Told      func()
-	// GroupEvents is how many events are gathered into one transaction when batches queue up: 4000. One batch is
+	// GroupEvents is how many events are gathered into one transaction when batches queue up: 2000. One batch is
 	// never split.
 	GroupEvents int
-	// Queue is how many batches may wait for their transaction, of all agents together: 64.
-	Queue      int
-	Logger     *slog.Logger          // required
-	Registerer prometheus.Registerer // required
+	Logger      *slog.Logger          // required
+	Registerer  prometheus.Registerer // required
 }
 
 // Committer writes. Its Run must be running for anything else to return.
 type Committer struct {
 	o       CommitterOptions
-	in      chan *submission
+	queue   *queue
 	asks    chan *ask
 	stopped chan struct{}
 	watch   *watch
@@ -70,8 +68,9 @@ type Committer struct {
 
 // submission is something of an agent that waits to be durable: a hello or a batch.
 type submission struct {
-	hello *store.Hello
-	batch *store.Batch
+	hello     *store.Hello
+	batch     *store.Batch
+	submitted time.Time
 	// done gets one error, or nil, when it is durable or cannot be.
 	done chan error
 	// acknowledged and duplicate are set before done: the highest durable batch of the run, and whether this one was
@@ -114,13 +113,10 @@ func NewCommitter(o CommitterOptions) (*Committer, error) {
 		return nil, errors.New("ingest: CommitterOptions.Registerer is nil")
 	}
 	if o.GroupEvents == 0 {
-		o.GroupEvents = 4000
-	}
-	if o.Queue == 0 {
-		o.Queue = 64
+		o.GroupEvents = 2000
 	}
 	c := &Committer{
-		o: o, in: make(chan *submission, o.Queue), asks: make(chan *ask), stopped: make(chan struct{}),
+		o: o, queue: newQueue(), asks: make(chan *ask), stopped: make(chan struct{}),
 		watch: newWatch(), acknowledged: map[store.Run]uint64{}, clusters: map[string]string{},
 	}
 	var err error
@@ -141,21 +137,17 @@ func (c *Committer) Run(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		select {
-		case s := <-c.in:
-			c.commit(work, c.gather(s))
+		case <-c.queue.ready:
+			c.commit(work, c.gather())
 		case a := <-c.asks:
 			a.done <- c.answer(work, a)
 		case now := <-ticker.C:
 			c.tick(work, now)
 		case <-ctx.Done():
-			for {
-				select {
-				case s := <-c.in:
-					c.commit(work, c.gather(s))
-				default:
-					return nil
-				}
+			for c.queue.len() > 0 {
+				c.commit(work, c.gather())
 			}
+			return nil
 		}
 	}
 }
@@ -185,17 +177,11 @@ func (c *Committer) Change(ctx context.Context, change func(ctx context.Context,
 	}
 }
 
-// submit queues s. It waits for room; what was queued is waited for with await.
-func (c *Committer) submit(ctx context.Context, s *submission) error {
+// submit queues s, which is waited for with await.
+func (c *Committer) submit(s *submission) {
 	s.done = make(chan error, 1)
-	select {
-	case c.in <- s:
-		return nil
-	case <-c.stopped:
-		return ErrStopped
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	s.submitted = time.Now()
+	c.queue.put(s)
 }
 
 // await returns when s is durable, or cannot be.
@@ -214,18 +200,26 @@ func (c *Committer) await(s *submission) error {
 	}
 }
 
-// gather adds what waits already to the transaction of first: the fewer transactions, the less each event costs.
-func (c *Committer) gather(first *submission) []*submission {
-	group := []*submission{first}
-	events := first.events()
-	for events < c.o.GroupEvents {
-		select {
-		case s := <-c.in:
-			group = append(group, s)
-			events += s.events()
-		default:
-			return group
+// gather takes what waits into one transaction, of GroupEvents events or one batch that has more: the fewer transactions, the less
+// each event costs; the larger they are, the longer a quiet node waits. Its few events do not wait for a large batch
+// behind them, either.
+func (c *Committer) gather() []*submission {
+	var group []*submission
+	now := time.Now()
+	for most := -1; ; {
+		s := c.queue.take(most)
+		if s == nil {
+			break
 		}
+		c.metrics.waited.Observe(now.Sub(s.submitted).Seconds())
+		group = append(group, s)
+		if most < 0 {
+			most = c.o.GroupEvents
+		}
+		most = max(most-s.events(), 0)
+	}
+	if c.queue.len() > 0 {
+		c.queue.wake()
 	}
 	return group
 }
@@ -239,6 +233,9 @@ func (s *submission) events() int {
 
 // commit makes a group durable and answers everybody in it.
 func (c *Committer) commit(ctx context.Context, group []*submission) {
+	if len(group) == 0 {
+		return
+	}
 	begun := time.Now()
 	err := c.ready(ctx, begun)
 	if err == nil {

@@ -82,10 +82,7 @@ func (l *link) receive(ctx context.Context, queue chan<- pending) error {
 			return err
 		}
 		p.submission = &submission{batch: batch}
-		if err := s.o.Committer.submit(ctx, p.submission); err != nil {
-			s.room.give(l.key, p.bytes)
-			return err
-		}
+		s.o.Committer.submit(p.submission)
 		queue <- p // the other side takes from it until it is closed
 		// After the batch, not before it: what has been received need not wait here.
 		if err := l.pace.spend(ctx, cost, l.slowed); err != nil {

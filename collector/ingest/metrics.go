@@ -19,6 +19,7 @@ type commitMetrics struct {
 	duplicates prometheus.Counter
 	seconds    prometheus.Histogram
 	groups     prometheus.Histogram
+	waited     prometheus.Histogram
 
 	mu  sync.Mutex
 	err error
@@ -41,6 +42,10 @@ func newCommitMetrics(reg prometheus.Registerer, c *Committer) (*commitMetrics, 
 			Name: "spoor_collector_ingest_commit_batches", Help: "How many batches and hellos went into a transaction.",
 			Buckets: []float64{1, 2, 4, 8, 16, 32, 64},
 		}),
+		waited: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "spoor_collector_ingest_wait_seconds", Help: "How long a batch or a hello waited for its turn to be in a transaction.",
+			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
+		}),
 	}
 	for k := range m.byKind {
 		m.byKind[k] = m.events.WithLabelValues(store.Kind(k).String())
@@ -51,7 +56,7 @@ func newCommitMetrics(reg prometheus.Registerer, c *Committer) (*commitMetrics, 
 	m.duplicates = m.batches.WithLabelValues("duplicate")
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "spoor_collector_ingest_waiting_batches", Help: "Batches that wait for their transaction.",
-	}, func() float64 { return float64(len(c.in)) })
+	}, func() float64 { return float64(c.queue.len()) })
 	healthy := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "spoor_collector_ingest_healthy", Help: "1 when the last transaction worked, 0 when events cannot be made durable.",
 	}, func() float64 {
@@ -60,7 +65,7 @@ func newCommitMetrics(reg prometheus.Registerer, c *Committer) (*commitMetrics, 
 		}
 		return 1
 	})
-	return m, errors.Join(reg.Register(m.events), reg.Register(m.batches), reg.Register(m.seconds), reg.Register(m.groups),
+	return m, errors.Join(reg.Register(m.events), reg.Register(m.batches), reg.Register(m.seconds), reg.Register(m.groups), reg.Register(m.waited),
 		reg.Register(waiting), reg.Register(healthy))
 }
 

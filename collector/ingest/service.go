@@ -207,9 +207,7 @@ func (s *Service) ship(ctx context.Context, stream *shipStream, control *http.Re
 		return err
 	}
 	greeting := &submission{hello: hello}
-	if err := s.o.Committer.submit(ctx, greeting); err != nil {
-		return err
-	}
+	s.o.Committer.submit(greeting)
 	if err := s.o.Committer.await(greeting); err != nil {
 		return err
 	}
