@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
 		os.Exit(child(dir))
 	}
+	if dir := os.Getenv(backupDir); dir != "" {
+		os.Exit(backUp(dir, os.Getenv(backupInto)))
+	}
 	goleak.VerifyTestMain(m)
 }
 

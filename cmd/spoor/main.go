@@ -23,6 +23,7 @@ type grammar struct {
 	Up        upCommand        `cmd:"" group:"run" help:"Watch this host: agent, collector and web page in one process."`
 	Agent     agentCommand     `cmd:"" group:"run" help:"Watch this host and ship what happens to a collector."`
 	Collector collectorCommand `cmd:"" group:"run" help:"Collect from agents, judge, store and answer."`
+	Store     storeCommand     `cmd:"" group:"run" help:"Check, back up and restore what a collector has stored."`
 	Unpin     unpinCommand     `cmd:"" group:"run" help:"Take out of the kernel what agents leave there for the next one."`
 
 	Events   eventsCommand   `cmd:"" group:"ask" help:"List or follow events."`

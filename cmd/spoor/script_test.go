@@ -17,6 +17,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rogpeppe/go-internal/testscript"
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/spoor/spoor/agent/act"
 	"github.com/spoor/spoor/collector"
@@ -31,13 +33,15 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"spoor": main})
 }
 
-// Each script is a session of somebody at a terminal, with four commands more than a shell has:
+// Each script is a session of somebody at a terminal, with six commands more than a shell has:
 //
 //	collector [DIR]        starts a collector, with the contracts in DIR, ships it the little day of package scene, and
 //	                       points SPOOR_COLLECTOR at it
 //	exits N CMD...         runs a command that must exit with N
 //	eventually RE CMD...   runs a command again and again until its standard output matches
 //	taken VAR              holds a port, and puts its address into VAR
+//	cut FILE NAME          makes a file of the first half of another
+//	damage STORE           makes a store count an event too many
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -54,6 +58,8 @@ func TestScripts(t *testing.T) {
 			"eventually": eventually,
 			"exits":      exits,
 			"taken":      taken,
+			"cut":        cut,
+			"damage":     damage,
 		},
 	})
 }
@@ -93,6 +99,17 @@ func taken(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Defer(func() { _ = listener.Close() })
 	ts.Setenv(args[0], listener.Addr().String())
+}
+
+func cut(ts *testscript.TestScript, _ bool, args []string) {
+	whole := ts.ReadFile(args[0])
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(whole[:len(whole)/2]), 0o600))
+}
+
+func damage(ts *testscript.TestScript, _ bool, args []string) {
+	c, err := sqlite.OpenConn(ts.MkAbs(args[0]), sqlite.OpenReadWrite)
+	ts.Check(err)
+	ts.Check(errors.Join(sqlitex.ExecuteTransient(c, "UPDATE meta SET value = value + 1 WHERE key = 'events'", nil), c.Close()))
 }
 
 func startCollector(ts *testscript.TestScript, _ bool, args []string) {

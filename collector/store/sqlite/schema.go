@@ -67,7 +67,7 @@ func checkOurs(c *sqlite.Conn) error {
 		return err
 	}
 	if app != applicationID && tables > 0 {
-		return fmt.Errorf("the file is a database of something else (application id %#x): move it away or choose another data directory", app)
+		return fmt.Errorf("%w: the file is a database of something else (application id %#x): move it away or choose another data directory", ErrNotAStore, app)
 	}
 	return nil
 }

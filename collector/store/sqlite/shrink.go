@@ -84,7 +84,7 @@ func (f *forgetter) findShare(share float64) (found bool, err error) {
 		}
 		newest, err := r.integer("SELECT max(minute) FROM minute WHERE first < ?", f.bound)
 		f.before = oldest * minuteNanos
-		f.missing = min((newest+1)*minuteNanos, time.Now().UnixNano())
+		f.missing = (newest + 1) * minuteNanos
 		f.exits = f.before - int64(shrinkExitMargin)
 		return err
 	})

@@ -86,6 +86,9 @@ func Open(o Options) (_ *Store, err error) {
 	if s.lock, err = lockDir(o.Dir); err != nil {
 		return nil, err
 	}
+	if err := notHalfRestored(o.Dir); err != nil {
+		return nil, err
+	}
 	// SQLite would make the file readable to everybody; what it holds is not for everybody. The files beside it
 	// take over its mode.
 	f, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE, 0o600)
