@@ -67,6 +67,15 @@ func (c *Collector) identify(ctx context.Context, hello *spoorv1.Hello) (cluster
 	return trust.Agent(ingest.PeerCertificate(ctx), hello)
 }
 
+// admit lets agents begin, before they say who they are, when their certificates may be theirs.
+func (c *Collector) admit(ctx context.Context) error {
+	_, _, err := c.identify(ctx, &spoorv1.Hello{})
+	if connect.CodeOf(err) == connect.CodeUnauthenticated {
+		return err
+	}
+	return nil // what else is wrong is said to its hello
+}
+
 // finding returns a finding by what a request calls it.
 func (c *Collector) finding(ctx context.Context, id string) (*spoorv1.Finding, error) {
 	response, err := c.query.GetFinding(ctx, connect.NewRequest(&spoorv1.GetFindingRequest{Id: id}))

@@ -49,6 +49,7 @@ type Collector struct {
 	// What judges are made by. It belongs to the committer's goroutine when that runs.
 	contracts *contract.Set
 	reloads   *prometheus.CounterVec
+	strangers prometheus.Counter
 }
 
 // New opens the store and binds the address, so that a taken port or a broken store is an error here. Run must follow, also
@@ -122,7 +123,7 @@ func (c *Collector) build() error {
 		return err
 	}
 	c.ingest, err = ingest.NewService(ingest.ServiceOptions{
-		Committer: c.committer, Identify: c.identify, Limits: o.Limits, Logger: o.Logger, Registerer: o.Registerer,
+		Committer: c.committer, Identify: c.identify, Admit: c.admit, Limits: o.Limits, Logger: o.Logger, Registerer: o.Registerer,
 	})
 	if err != nil {
 		return err
@@ -147,7 +148,10 @@ func (c *Collector) build() error {
 	for _, outcome := range []string{"taken", "refused"} {
 		c.reloads.WithLabelValues(outcome)
 	}
-	if err := o.Registerer.Register(c.reloads); err != nil {
+	c.strangers = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "spoor_collector_closed_connections_total", Help: "Connections on which nothing was asked that were closed because there were too many of them.",
+	})
+	if err := errors.Join(o.Registerer.Register(c.reloads), o.Registerer.Register(c.strangers)); err != nil {
 		return err
 	}
 	if len(receivers) == 0 {

@@ -33,25 +33,14 @@ const (
 
 // serve answers until ctx ends, and then what is under way.
 func (c *Collector) serve(ctx context.Context) error {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(c.o.TLS != nil)
-	protocols.SetUnencryptedHTTP2(c.o.TLS == nil)
-	server := &http.Server{
-		Handler: c.handle, TLSConfig: c.o.TLS, Protocols: protocols, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		// Messages of net/http about single connections are nothing that somebody must act on.
-		ErrorLog: slog.NewLogLogger(c.o.Logger.Handler(), slog.LevelDebug),
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: connectionWindow, MaxReceiveBufferPerStream: streamWindow,
-			SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: pingTimeout,
-		},
-	}
+	guests := newStrangers(c.listener, maxStrangers, c.strangers.Inc)
+	server := c.server(guests)
 	served := make(chan error, 1)
 	go func() {
 		if c.o.TLS != nil {
-			served <- server.ServeTLS(c.listener, "", "")
+			served <- server.ServeTLS(guests, "", "")
 		} else {
-			served <- server.Serve(c.listener)
+			served <- server.Serve(guests)
 		}
 	}()
 	var err error
@@ -73,4 +62,22 @@ func (c *Collector) serve(ctx context.Context) error {
 		err = errors.Join(err, ended)
 	}
 	return err
+}
+
+// server bounds what connections may take, and for how long they may do nothing.
+func (c *Collector) server(guests *strangers) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(c.o.TLS != nil)
+	protocols.SetUnencryptedHTTP2(c.o.TLS == nil)
+	return &http.Server{
+		Handler: c.handle, TLSConfig: c.o.TLS, Protocols: protocols, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		ConnState: guests.state,
+		// Messages of net/http about single connections are nothing that somebody must act on.
+		ErrorLog: slog.NewLogLogger(c.o.Logger.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: connectionWindow, MaxReceiveBufferPerStream: streamWindow,
+			SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: pingTimeout,
+		},
+	}
 }

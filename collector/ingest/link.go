@@ -130,15 +130,21 @@ func (l *link) acknowledge(sender *sender, queue <-chan pending, wake func(why e
 
 // sender bounds how long an agent that does not read can hold things up.
 type sender struct {
-	stream  *shipStream
-	control *http.ResponseController
+	stream   *shipStream
+	control  *http.ResponseController
+	patience time.Duration
 }
 
 func (s *sender) send(m *spoorv1.ShipResponse) error {
-	if err := s.control.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+	late := time.Now().Add(s.patience)
+	if err := s.control.SetWriteDeadline(late); err != nil {
 		return err
 	}
-	if err := s.stream.Send(m); err != nil {
+	err := s.stream.Send(m)
+	if !time.Now().Before(late) { // err may be nil: what ended the wait was a flush, which says nothing
+		return fmt.Errorf("%w within %v", errUnread, s.patience)
+	}
+	if err != nil {
 		return err
 	}
 	return s.control.SetWriteDeadline(time.Time{})

@@ -3,10 +3,12 @@
 package ingest
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spoor/spoor/collector/store"
 )
@@ -110,6 +112,7 @@ type serviceMetrics struct {
 	refused *prometheus.CounterVec
 	slowed  *prometheus.CounterVec
 	slowing *prometheus.GaugeVec
+	ended   *prometheus.CounterVec
 	bytes   prometheus.Counter
 }
 
@@ -125,6 +128,10 @@ func newServiceMetrics(reg prometheus.Registerer, s *Service) (*serviceMetrics, 
 		slowing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "spoor_collector_ingest_slowed_streams", Help: "Streams of agents that are not read now because of a limit.",
 		}, []string{"limit"}),
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "spoor_collector_ingest_ended_streams_total",
+			Help: "Streams of agents that have ended, by why: by the agent (closed), its connection (lost), a refusal, no hello in time, pushed out before its hello by too many others, answers that it did not read, a newer stream of its node, its certificate's end, the collector's stop, or a store that does not work (failed).",
+		}, []string{"reason"}),
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "spoor_collector_ingest_received_bytes_total", Help: "Bytes of batches that agents sent, uncompressed.",
 		}),
@@ -133,6 +140,9 @@ func newServiceMetrics(reg prometheus.Registerer, s *Service) (*serviceMetrics, 
 		reasonHello, reasonProtocol, reasonSize, reasonIndex, reasonSequence, reasonTime, reasonFact, reasonIdentity, reasonMessage, reasonMalformed,
 	} {
 		m.refused.WithLabelValues(r)
+	}
+	for _, r := range []string{endClosed, endLost, endRefused, endNoHello, endPushed, endUnread, endSuperseded, endExpired, endStopped, endFailed} {
+		m.ended.WithLabelValues(r)
 	}
 	for _, r := range []string{slowedRate, slowedNodeMemory, slowedMemory} {
 		m.slowed.WithLabelValues(r)
@@ -144,8 +154,51 @@ func newServiceMetrics(reg prometheus.Registerer, s *Service) (*serviceMetrics, 
 	superseded := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "spoor_collector_ingest_superseded_streams_total", Help: "Streams that were ended because the same node opened another one.",
 	}, func() float64 { return float64(s.sessions.superseded.Load()) })
+	greeting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "spoor_collector_ingest_greeting_streams", Help: "Streams that have yet to say who they are.",
+	}, func() float64 { return float64(s.anteroom.count()) })
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "spoor_collector_ingest_waiting_bytes", Help: "Bytes of batches that are not durable yet, as they came.",
 	}, func() float64 { return float64(s.room.bytes()) })
-	return m, errors.Join(reg.Register(m.refused), reg.Register(m.slowed), reg.Register(m.slowing), reg.Register(m.bytes), reg.Register(connected), reg.Register(superseded), reg.Register(waiting))
+	return m, errors.Join(reg.Register(m.refused), reg.Register(m.slowed), reg.Register(m.slowing), reg.Register(m.ended), reg.Register(greeting), reg.Register(m.bytes), reg.Register(connected), reg.Register(superseded), reg.Register(waiting))
+}
+
+// Why a stream ended.
+const (
+	endClosed     = "closed"
+	endLost       = "lost"
+	endRefused    = "refused"
+	endNoHello    = "no_hello"
+	endPushed     = "pushed_out"
+	endUnread     = "unread"
+	endSuperseded = "superseded"
+	endExpired    = "expired"
+	endStopped    = "stopped"
+	endFailed     = "failed"
+)
+
+// endOf says why a stream ended with err. ctx is that of its request.
+func endOf(ctx context.Context, err error) string {
+	for _, e := range []struct {
+		err    error
+		reason string
+	}{
+		{errUnread, endUnread}, {errNoHello, endNoHello}, {errPushed, endPushed}, {errSuperseded, endSuperseded}, {errExpired, endExpired}, {ErrStopped, endStopped},
+	} {
+		if errors.Is(err, e.err) {
+			return e.reason
+		}
+	}
+	_, refused := errors.AsType[*RefusedError](err)
+	_, wire := errors.AsType[*connect.Error](err)
+	switch {
+	case err == nil:
+		return endClosed
+	case refused, connect.CodeOf(err) == connect.CodeUnauthenticated:
+		return endRefused
+	case ctx.Err() != nil, wire:
+		return endLost
+	default:
+		return endFailed
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -23,8 +24,8 @@ import (
 const (
 	// inFlight is how many batches of one agent may wait for their acknowledgement here, however small they are.
 	inFlight = 8
-	// sendTimeout is how long an agent may take to read an acknowledgement.
-	sendTimeout = 30 * time.Second
+	// maxGuests is how many streams may wait for their hello.
+	maxGuests = 1024
 )
 
 // ServiceOptions of NewService.
@@ -35,15 +36,21 @@ type ServiceOptions struct {
 	Identify func(ctx context.Context, hello *spoorv1.Hello) (cluster, node string, err error)
 	// HelloTimeout is how long an agent may take to say who it is: 10 seconds.
 	HelloTimeout time.Duration
-	Limits       Limits
-	Logger       *slog.Logger          // required
-	Registerer   prometheus.Registerer // required
+	// Admit says whether somebody may open a stream before saying who it is: a client without a certificate, where agents have
+	// some, must not hold one. The default lets everybody in.
+	Admit func(ctx context.Context) error
+	// SendTimeout is how long an agent may take to read an acknowledgement: 30 seconds.
+	SendTimeout time.Duration
+	Limits      Limits
+	Logger      *slog.Logger          // required
+	Registerer  prometheus.Registerer // required
 }
 
 // Service speaks with agents.
 type Service struct {
 	o        ServiceOptions
 	sessions *sessions
+	anteroom *anteroom
 	room     *room
 	paces    *paces
 	metrics  *serviceMetrics
@@ -69,11 +76,17 @@ func NewService(o ServiceOptions) (*Service, error) {
 	if o.HelloTimeout == 0 {
 		o.HelloTimeout = 10 * time.Second
 	}
+	if o.SendTimeout == 0 {
+		o.SendTimeout = 30 * time.Second
+	}
+	if o.Admit == nil {
+		o.Admit = func(context.Context) error { return nil }
+	}
 	if err := o.Limits.Validate(); err != nil {
 		return nil, fmt.Errorf("ingest: ServiceOptions.Limits: %w", err)
 	}
 	o.Limits = o.Limits.withDefaults()
-	s := &Service{o: o, sessions: newSessions(), room: newRoom(o.Limits.NodeBytes, o.Limits.TotalBytes)}
+	s := &Service{o: o, sessions: newSessions(), anteroom: newAnteroom(maxGuests), room: newRoom(o.Limits.NodeBytes, o.Limits.TotalBytes)}
 	s.paces = newPaces(o.Limits.RecordsPerSecond, o.Limits.Burst, func(k nodeKey) bool { return s.ConnectedNode(k.cluster, k.node) })
 	var err error
 	s.metrics, err = newServiceMetrics(o.Registerer, s)
@@ -129,6 +142,7 @@ func (s *Service) Ship(ctx context.Context, stream *shipStream) error {
 		return connect.NewError(connect.CodeInternal, errors.New("ingest: the handler was not mounted through Service.Handler"))
 	}
 	err := s.explain(s.ship(ctx, stream, control))
+	s.metrics.ended.WithLabelValues(endOf(ctx, err)).Inc()
 	var refused *RefusedError
 	switch {
 	case err == nil:
@@ -137,7 +151,7 @@ func (s *Service) Ship(ctx context.Context, stream *shipStream) error {
 		s.metrics.refused.WithLabelValues(refused.Reason).Inc()
 		s.o.Logger.Warn("an agent was refused", "error", err, "reason", refused.Reason, "peer", stream.Peer().Addr)
 		return connect.NewError(refused.code(), err)
-	case errors.Is(err, ErrStopped), errors.Is(err, errSuperseded), errors.Is(err, errExpired):
+	case errors.Is(err, ErrStopped), errors.Is(err, errSuperseded), errors.Is(err, errExpired), errors.Is(err, errPushed):
 		return connect.NewError(connect.CodeUnavailable, err)
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -165,15 +179,27 @@ func (s *Service) explain(err error) error {
 }
 
 func (s *Service) ship(ctx context.Context, stream *shipStream, control *http.ResponseController) error {
+	if err := s.o.Admit(ctx); err != nil {
+		s.metrics.refused.WithLabelValues(reasonIdentity).Inc()
+		return err
+	}
 	if err := control.SetReadDeadline(time.Now().Add(s.o.HelloTimeout)); err != nil {
 		return connect.NewError(connect.CodeUnimplemented, fmt.Errorf("the connection has no deadlines: use HTTP/2: %w", err))
 	}
+	var pushed atomic.Bool
+	left := s.anteroom.enter(func() {
+		pushed.Store(true)
+		_ = control.SetReadDeadline(time.Unix(1, 0)) // who cannot be woken is gone
+	})
 	first, err := stream.Receive()
+	left()
 	switch {
+	case pushed.Load():
+		return errPushed
 	case errors.Is(err, io.EOF):
 		return refuse(reasonProtocol, "the stream ended before hello")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return refuse(reasonProtocol, "no hello within %v", s.o.HelloTimeout)
+		return fmt.Errorf("%w: %w", errNoHello, refuse(reasonProtocol, "no hello within %v", s.o.HelloTimeout))
 	case err != nil:
 		return err
 	case first.GetHello() == nil:
@@ -214,7 +240,7 @@ func (s *Service) ship(ctx context.Context, stream *shipStream, control *http.Re
 	s.o.Logger.Info("agent connected", "cluster", hello.Cluster, "node", hello.Node, "version", hello.Version, "kernel", hello.KernelRelease,
 		"acknowledged", greeting.acknowledged)
 	defer s.o.Logger.Info("agent disconnected", "cluster", hello.Cluster, "node", hello.Node)
-	sender := &sender{stream: stream, control: control}
+	sender := &sender{stream: stream, control: control, patience: s.o.SendTimeout}
 	welcome := &spoorv1.Welcome{Acknowledged: greeting.acknowledged}
 	if err := sender.send(&spoorv1.ShipResponse{Message: &spoorv1.ShipResponse_Welcome{Welcome: welcome}}); err != nil {
 		return err

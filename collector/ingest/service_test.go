@@ -383,15 +383,6 @@ func (c *centre) counter(name, label string) float64 {
 	return 0
 }
 
-func TestNoHelloInTime(t *testing.T) {
-	c := newCentre(t, func(o *ingest.ServiceOptions) { o.HelloTimeout = 50 * time.Millisecond })
-	a := c.dial()
-	a.try(nil) // sends the headers only
-	if code, problem := a.ended(); code != connect.CodeInvalidArgument || !strings.Contains(problem, "no hello within") {
-		t.Errorf("ended with %v %s", code, problem)
-	}
-}
-
 func TestIdentityIsNotTheAgentsToChoose(t *testing.T) {
 	c := newCentre(t, func(o *ingest.ServiceOptions) {
 		o.Identify = func(_ context.Context, h *spoorv1.Hello) (cluster, node string, err error) {

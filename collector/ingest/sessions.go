@@ -14,6 +14,9 @@ import (
 var (
 	errSuperseded = errors.New("the same node has opened another stream")
 	errExpired    = errors.New("the agent's certificate has expired")
+	errPushed     = errors.New("too many streams wait for their hello, and this one was the oldest")
+	errNoHello    = errors.New("no hello came")
+	errUnread     = errors.New("the agent does not read what it is answered")
 )
 
 // sessions are the streams that are open, one a node. A second one is what is left when a connection breaks and only
