@@ -73,7 +73,9 @@ func (s *Store) SQL(ctx context.Context, q store.SQLQuery) (*store.SQLResult, er
 	}
 	timed, cancel := context.WithTimeout(ctx, q.Timeout)
 	defer cancel()
-	c, err := s.people.Take(timed)
+	bounded, cut := context.WithCancelCause(timed)
+	defer cut(nil)
+	c, err := s.people.Take(bounded)
 	if err != nil {
 		if ctx.Err() == nil && timed.Err() != nil {
 			return nil, &store.QueryError{Problem: fmt.Sprintf("other statements kept the store busy for %v: try again", q.Timeout), Limit: true}
@@ -81,7 +83,10 @@ func (s *Store) SQL(ctx context.Context, q store.SQLQuery) (*store.SQLResult, er
 		return nil, fmt.Errorf("run SQL: %w", err)
 	}
 	defer s.people.Put(c)
+	done := boundTemp(bounded, s.maxTemp, cut)
 	res, err := runStatement(c, q)
+	cut(nil)
+	<-done
 	if err == nil {
 		return res, nil
 	}
@@ -91,6 +96,8 @@ func (s *Store) SQL(ctx context.Context, q store.SQLQuery) (*store.SQLResult, er
 		return nil, mine
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("run SQL: %w", ctx.Err())
+	case errors.Is(context.Cause(bounded), errTemp):
+		return nil, &store.QueryError{Problem: fmt.Sprintf("the statement needs more than %d MiB of temporary files and was stopped: sort or group fewer rows, or shorter ones", s.maxTemp>>20), Limit: true}
 	case timed.Err() != nil:
 		return nil, &store.QueryError{Problem: fmt.Sprintf("the statement took longer than %v and was stopped: select fewer rows, for example by id or time_unix_nano, or add LIMIT", q.Timeout.Round(time.Millisecond)), Limit: true}
 	case code.ToPrimary() == sqlite.ResultAuth, code.ToPrimary() == sqlite.ResultReadOnly:

@@ -51,8 +51,9 @@ type Store struct {
 	ingest  *sqlitex.Pool // one connection, see Reserved
 	people  *sqlitex.Pool // for SQL: one statement at a time, under an authorizer
 	cache   *entityCache
-	// maxFiles is lowered by a test.
+	// maxFiles and maxTemp are lowered by tests.
 	maxFiles int
+	maxTemp  int64
 
 	mu sync.Mutex // serialises what changes the database
 	w  *writer
@@ -77,7 +78,7 @@ func Open(o Options) (_ *Store, err error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open sqlite store: %w", err)
 	}
-	s := &Store{path: filepath.Join(o.Dir, FileName), cache: newEntityCache(32768), maxFiles: maxFiles}
+	s := &Store{path: filepath.Join(o.Dir, FileName), cache: newEntityCache(32768), maxFiles: maxFiles, maxTemp: maxTemp}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("open sqlite store %s: %w", s.path, err), s.release())
