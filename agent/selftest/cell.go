@@ -84,6 +84,31 @@ func (r *Report) Short() []Cell {
 	return slices.DeleteFunc(slices.Clone(r.Cells), func(c Cell) bool { return c.State.OK() || c.State == Surprise })
 }
 
+// untold names the acts that were not told somewhere.
+func (r *Report) untold() []string {
+	var names []string
+	for _, c := range r.Cells {
+		if c.State == Untold && !slices.Contains(names, c.Act) {
+			names = append(names, c.Act)
+		}
+	}
+	return names
+}
+
+// merge takes over from a second attempt what was told there and had not been before.
+func (r *Report) merge(second *Report) {
+	for i := range r.Cells {
+		c := &r.Cells[i]
+		j := slices.IndexFunc(second.Cells, func(o Cell) bool { return o.Act == c.Act && o.FileSystem == c.FileSystem })
+		if c.State != Untold || j < 0 || second.Cells[j].State != Seen {
+			continue
+		}
+		c.State, c.Why = Sometimes, "told at the second attempt; at the first one: "+c.Why
+	}
+	r.Losses = append(r.Losses, second.Losses...)
+	r.Took += second.Took
+}
+
 func sensors(coverage []*spoorv1.Coverage) []Sensor {
 	list := make([]Sensor, 0, len(coverage))
 	for _, c := range coverage {

@@ -117,3 +117,35 @@ func TestEverySensorIsKnown(t *testing.T) {
 		t.Errorf("UDP is seen by %q, memory by %q", sensorOf(udp), sensorOf(memory))
 	}
 }
+
+func TestSecondAttempt(t *testing.T) {
+	first := &Report{
+		Losses: []string{"file: 1, map_full"},
+		Cells: []Cell{
+			{Act: "append", FileSystem: "ext4", State: Untold, Why: "no such event"},
+			{Act: "append", FileSystem: "tmpfs", State: Seen},
+			{Act: "tcp4", State: Untold, Why: "no such event"},
+			{Act: "fork", State: Wrong, Why: "somebody else"},
+		},
+	}
+	if got := first.untold(); !slices.Equal(got, []string{"append", "tcp4"}) {
+		t.Errorf("to be done again: %v", got)
+	}
+	first.merge(&Report{
+		Losses: []string{"socket: 2, preempted"},
+		Cells: []Cell{
+			{Act: "append", FileSystem: "ext4", State: Seen},
+			{Act: "append", FileSystem: "tmpfs", State: Untold, Why: "this time"},
+			{Act: "tcp4", State: Untold, Why: "again"},
+		},
+	})
+	want := []Cell{
+		{Act: "append", FileSystem: "ext4", State: Sometimes, Why: "told at the second attempt; at the first one: no such event"},
+		{Act: "append", FileSystem: "tmpfs", State: Seen},
+		{Act: "tcp4", State: Untold, Why: "no such event"},
+		{Act: "fork", State: Wrong, Why: "somebody else"},
+	}
+	if !slices.Equal(first.Cells, want) || len(first.Losses) != 2 {
+		t.Errorf("%+v, lost %v", first.Cells, first.Losses)
+	}
+}
