@@ -61,6 +61,7 @@ func newFlows(size int) (*footprint.Coalescer[flowKey, flow], error) {
 
 func (a *Agent) addFlow(now time.Time, f *sensor.Flow) {
 	p := a.table.Get(f.Who, f.CgroupID)
+	p.HasSockets()
 	a.flows.Add(now, flowKey{f.Who, f.Peer, f.NetNS, f.Port, f.Role, f.Protocol}, flow{
 		Flow: *f, process: p, name: a.nameOf(now, f, p),
 	})

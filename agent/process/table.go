@@ -21,8 +21,12 @@ import (
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
-// How long a fork may live without being told, in the hope that it execs.
-const forkGrace = 2 * time.Second
+const (
+	// How long a fork may live without being told, in the hope that it execs.
+	forkGrace = 2 * time.Second
+	// How long an image that ended is remembered, unless it left sockets behind: facts of it come for some seconds more.
+	endedGrace = 2 * time.Minute
+)
 
 // Process is one image.
 type Process struct {
@@ -37,11 +41,15 @@ type Process struct {
 	fork      bool // it has not executed anything of its own
 	announced bool
 	ended     bool
+	sockets   bool // which others may have inherited, and use for hours
 	time      uint64
 }
 
 // Ended reports whether the image exited or was replaced by another.
 func (p *Process) Ended() bool { return p.ended }
+
+// HasSockets says that the image made sockets, whose facts may come when it has long ended.
+func (p *Process) HasSockets() { p.sockets = true }
 
 // Sink takes what is to be told, in order.
 type Sink interface {
@@ -74,7 +82,14 @@ type Table struct {
 	all     *lru.LRU[sensor.Who, *Process]
 	newest  map[uint32]*Process // of those in all, by tgid
 	forks   []*Process          // not told yet, oldest first
+	past    []past              // oldest first
 	evicted uint64
+}
+
+// past is an image that ended, and when that was known, in nanoseconds since boot.
+type past struct {
+	who  sensor.Who
+	when uint64
 }
 
 // NewTable returns an empty table.
@@ -148,7 +163,7 @@ func (t *Table) applyExec(ev *sensor.ProcessEvent) {
 		before.ended = true
 		t.all.Remove(before.Who)
 	default:
-		before.ended = true
+		t.end(before, ev.Time)
 	}
 	p := t.add(ev, parent)
 	setTexts(p.Proto, ev.Exe, ev.Cwd, ev.Args, ev.ArgsTruncated)
@@ -165,7 +180,7 @@ func (t *Table) applyExit(ev *sensor.ProcessEvent) {
 	}
 	t.Moved(p, ev.CgroupID)
 	t.Announce(p)
-	p.ended = true
+	t.end(p, ev.Time)
 	t.o.Sink.Exit(p, ev.Status, ev.Time)
 }
 
@@ -222,8 +237,25 @@ func (t *Table) announce(p *Process, cause spoorv1.ProcessStart_Cause) {
 	p.parent = nil // told: its id stands in the Proto, and the chain need not be held in memory
 }
 
-// Tick tells of the forks that did not exec within the grace; now is in nanoseconds since boot.
+func (t *Table) end(p *Process, when uint64) {
+	p.ended = true
+	t.past = append(t.past, past{p.Who, when})
+}
+
+// Tick tells of the forks that did not exec within the grace, and forgets what ended long ago; now is in nanoseconds since
+// boot.
 func (t *Table) Tick(now uint64) {
+	t.tellForks(now)
+	// Of more than the table has room for, the oldest are not in it any more.
+	for len(t.past) > 0 && (t.past[0].when+uint64(endedGrace) <= now || len(t.past) > t.o.Size) {
+		if p, ok := t.all.Peek(t.past[0].who); ok && !p.sockets {
+			t.all.Remove(p.Who)
+		}
+		t.past = t.past[1:]
+	}
+}
+
+func (t *Table) tellForks(now uint64) {
 	for len(t.forks) > 0 {
 		p := t.forks[0]
 		if !p.announced && !p.ended && p.time+uint64(forkGrace) > now {

@@ -205,6 +205,44 @@ func TestTableIsBounded(t *testing.T) {
 	}
 }
 
+func TestWhatEndedIsForgotten(t *testing.T) {
+	tab, _ := newTable(t, 8)
+	living, left := who(1, 1), who(2, 1)
+	tab.Apply(at(sensor.Exec, 1, living, sensor.Who{}))
+	tab.Apply(at(sensor.Exec, 1, left, sensor.Who{}))
+	tab.Apply(at(sensor.Exec, time.Second, who(2, 2), sensor.Who{}))
+	tab.Apply(at(sensor.Exit, 2*time.Second, who(2, 2), sensor.Who{}))
+	tab.Tick(uint64(time.Second + endedGrace - 1))
+	if tab.Len() != 3 {
+		t.Errorf("%d remembered before the grace is over, want 3", tab.Len())
+	}
+	tab.Tick(uint64(time.Second + endedGrace))
+	if tab.Knows(left) || !tab.Knows(who(2, 2)) {
+		t.Error("it is not the older image of the two that was forgotten")
+	}
+	tab.Tick(uint64(2*time.Second + endedGrace))
+	if !tab.Knows(living) || tab.Len() != 1 || tab.Evicted() != 0 {
+		t.Errorf("%d remembered and %d evicted, want the living one and 0", tab.Len(), tab.Evicted())
+	}
+	served := who(3, 1)
+	tab.Apply(at(sensor.Exec, 1, served, sensor.Who{}))
+	tab.Get(served, 0).HasSockets()
+	tab.Apply(at(sensor.Exit, 1, served, sensor.Who{}))
+	tab.Tick(1 + uint64(endedGrace))
+	if !tab.Knows(served) {
+		t.Error("one whose sockets others may have was forgotten")
+	}
+	// Nobody is held for longer than there is room for him.
+	for i := range uint32(20) {
+		tab.Apply(at(sensor.Exec, 1, who(i, 3), sensor.Who{}))
+		tab.Apply(at(sensor.Exit, 1, who(i, 3), sensor.Who{}))
+	}
+	tab.Tick(1)
+	if len(tab.past) != 8 {
+		t.Errorf("%d of the past, want 8", len(tab.past))
+	}
+}
+
 func TestExecIDIsTheSameForTheSameImageOnly(t *testing.T) {
 	tab, s := newTable(t, 0)
 	other, _ := newTable(t, 0)
