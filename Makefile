@@ -228,7 +228,7 @@ verify-licences: ## Every dependency has a permissive licence
 	@$(STAGE) licences $(GO) -C tools/licences run . -dir ../.. ./cmd/...
 
 .PHONY: verify-deploy
-verify-deploy: build ## Kubernetes manifests and systemd units
+verify-deploy: build ## Kubernetes manifests, systemd units, alert rules and dashboards
 	@$(STAGE) "deployment files" tools/verify-deploy
 
 ##@ Develop
@@ -249,6 +249,7 @@ format: ## Format C and Go
 deps: ## Install everything that any target needs, from the distribution's packages
 	@tools/deps test generate verify web image
 	@tools/unpack prometheus-alertmanager prometheus-alertmanager
+	@tools/unpack promtool prometheus
 
 .PHONY: clean
 clean: ## Remove what was built; keeps the data of `make run`
