@@ -36,6 +36,7 @@ func (c *Collector) handler() (http.Handler, error) {
 	people := http.NewServeMux()
 	people.Handle(c.query.Handler(connect.WithReadMaxBytes(maxQuestion), connect.WithInterceptors(&trust.Interceptor{Audit: c.o.Audit, Finding: c.finding})))
 	people.Handle("GET /metrics", promhttp.HandlerFor(c.o.Gatherer, promhttp.HandlerOpts{}))
+	people.Handle("/debug/pprof/", c.profiles())
 	people.Handle("/", web.Handler())
 
 	mux := http.NewServeMux()

@@ -159,7 +159,13 @@ func (f *AgentFlags) Run(ctx context.Context, streams *Streams) error {
 // NewRegistry returns a registry that tells about this process itself.
 func NewRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	b := BuildInfo()
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "spoor_build_info", Help: "1, with what this program was built from.",
+		ConstLabels: prometheus.Labels{"version": b.Version, "revision": b.Revision, "go": b.Go},
+	})
+	build.Set(1)
+	r.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }
 
