@@ -4,7 +4,7 @@
 /*
  * TCP: who listens, who called whom, how it went, how many bytes.
  *
- *   inet_sock_set_state       each change of a TCP socket's state
+ *   inet_sock_set_state       each change of a TCP socket's state, twice: see running
  *   iter/task_file            sockets that are older than the agent: gives them an owner, once
  *   iter/bpf_map_elem         bytes of connections that live on, now and then
  *
@@ -213,43 +213,86 @@ static __always_inline void closed(struct sock *sk, struct owner *owner, int old
 	record(owner, &c);
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(socket_state, struct sock *sk, int old, int state)
+/*
+ * Since 6.1 the kernel does not enter a program on a CPU on which it interrupts that very program: a packet or a timer that
+ * comes while a process connects would go unseen. So a second program is attached, which does what the first was kept from.
+ * It works in softirq only, where none of this interrupts it in turn. What comes in the few instructions in which the first
+ * is entered and has not said so is counted: the kernel's count of what it skipped, less rescued.
+ */
+struct {
+	__u64 first; /* the first program is at work on this CPU */
+	__u64 reserved[7]; /* CPUs share no cache line */
+} running[TURN_CPUS];
+
+/* How often the second program stood in for the first. */
+volatile __u64 rescued;
+
+/* Whether the sensor looks at a change of state. */
+static __always_inline bool concerns(struct sock *sk, int state)
+{
+	if (state != TCP_ESTABLISHED && state != TCP_CLOSE && state != TCP_SYN_SENT && state != TCP_SYN_RECV &&
+	    state != TCP_LISTEN)
+		return false;
+	/* An MPTCP socket goes through the same states as its TCP subflow, which carries the addresses and the bytes. */
+	return sk->sk_protocol == IPPROTO_TCP;
+}
+
+static __always_inline void change_state(struct sock *sk, int old, int state)
 {
 	__u64 address = (__u64)sk;
 	struct owner *owner;
 
-	if (state != TCP_ESTABLISHED && state != TCP_CLOSE && state != TCP_SYN_SENT && state != TCP_SYN_RECV &&
-	    state != TCP_LISTEN)
-		return 0;
-	/* An MPTCP socket goes through the same states as its TCP subflow, which carries the addresses and the bytes. */
-	if (sk->sk_protocol != IPPROTO_TCP || !my_turn())
-		return 0;
 	switch (state) {
 	case TCP_SYN_SENT:
 		begin(sk, FLOW_OUTBOUND);
-		return 0;
+		return;
 	case TCP_LISTEN:
 		begin(sk, FLOW_LISTEN);
-		return 0;
+		return;
 	case TCP_SYN_RECV:
 		if (old == TCP_LISTEN) /* not one of two that connect to each other */
 			inherit(sk);
-		return 0;
+		return;
 	}
 	owner = bpf_map_lookup_elem(&owners, &address);
 	if (!owner) {
 		/* Bound but never connected sockets are born and closed in CLOSE: not a connection. */
 		if (old != TCP_CLOSE)
 			count_loss(&losses, SOCKET_UNKNOWN_OWNER);
-		return 0;
+		return;
 	}
 	if (state == TCP_ESTABLISHED) {
 		established(sk, owner);
-		return 0;
+		return;
 	}
 	closed(sk, owner, old);
 	bpf_map_delete_elem(&owners, &address);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(socket_state, struct sock *sk, int old, int state)
+{
+	__u32 cpu = bpf_get_smp_processor_id() & (TURN_CPUS - 1);
+
+	if (!my_turn())
+		return 0;
+	running[cpu].first = 1;
+	barrier();
+	if (concerns(sk, state))
+		change_state(sk, old, state);
+	barrier();
+	running[cpu].first = 0;
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(socket_state_again, struct sock *sk, int old, int state)
+{
+	if (!running[bpf_get_smp_processor_id() & (TURN_CPUS - 1)].first || !my_turn())
+		return 0;
+	__sync_fetch_and_add(&rescued, 1);
+	if (concerns(sk, state))
+		change_state(sk, old, state);
 	return 0;
 }
 

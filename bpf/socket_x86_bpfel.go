@@ -69,21 +69,24 @@ type SocketWho struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	SocketMapFacts          = "facts"
-	SocketMapListeners      = "listeners"
-	SocketMapLosses         = "losses"
-	SocketMapOwners         = "owners"
-	SocketProgSocketAdopt   = "socket_adopt"
-	SocketProgSocketBytes   = "socket_bytes"
-	SocketProgSocketState   = "socket_state"
-	SocketVarAdopting       = "adopting"
-	SocketVarGeneration     = "generation"
-	SocketVarTouched        = "touched"
-	SocketVarTurns          = "turns"
-	SocketVarUnusedFlowFact = "unused_flow_fact"
-	SocketVarUnusedFlowKey  = "unused_flow_key"
-	SocketVarV1Hierarchy    = "v1_hierarchy"
-	SocketVarV1Subsys       = "v1_subsys"
+	SocketMapFacts             = "facts"
+	SocketMapListeners         = "listeners"
+	SocketMapLosses            = "losses"
+	SocketMapOwners            = "owners"
+	SocketProgSocketAdopt      = "socket_adopt"
+	SocketProgSocketBytes      = "socket_bytes"
+	SocketProgSocketState      = "socket_state"
+	SocketProgSocketStateAgain = "socket_state_again"
+	SocketVarAdopting          = "adopting"
+	SocketVarGeneration        = "generation"
+	SocketVarRescued           = "rescued"
+	SocketVarRunning           = "running"
+	SocketVarTouched           = "touched"
+	SocketVarTurns             = "turns"
+	SocketVarUnusedFlowFact    = "unused_flow_fact"
+	SocketVarUnusedFlowKey     = "unused_flow_key"
+	SocketVarV1Hierarchy       = "v1_hierarchy"
+	SocketVarV1Subsys          = "v1_subsys"
 )
 
 // LoadSocket returns the embedded CollectionSpec for Socket.
@@ -128,9 +131,10 @@ type SocketSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SocketProgramSpecs struct {
-	SocketAdopt *ebpf.ProgramSpec `ebpf:"socket_adopt"`
-	SocketBytes *ebpf.ProgramSpec `ebpf:"socket_bytes"`
-	SocketState *ebpf.ProgramSpec `ebpf:"socket_state"`
+	SocketAdopt      *ebpf.ProgramSpec `ebpf:"socket_adopt"`
+	SocketBytes      *ebpf.ProgramSpec `ebpf:"socket_bytes"`
+	SocketState      *ebpf.ProgramSpec `ebpf:"socket_state"`
+	SocketStateAgain *ebpf.ProgramSpec `ebpf:"socket_state_again"`
 }
 
 // SocketMapSpecs contains maps before they are loaded into the kernel.
@@ -149,6 +153,8 @@ type SocketMapSpecs struct {
 type SocketVariableSpecs struct {
 	Adopting       *ebpf.VariableSpec `ebpf:"adopting"`
 	Generation     *ebpf.VariableSpec `ebpf:"generation"`
+	Rescued        *ebpf.VariableSpec `ebpf:"rescued"`
+	Running        *ebpf.VariableSpec `ebpf:"running"`
 	Touched        *ebpf.VariableSpec `ebpf:"touched"`
 	Turns          *ebpf.VariableSpec `ebpf:"turns"`
 	UnusedFlowFact *ebpf.VariableSpec `ebpf:"unused_flow_fact"`
@@ -198,6 +204,8 @@ func (m *SocketMaps) Close() error {
 type SocketVariables struct {
 	Adopting       *ebpf.Variable `ebpf:"adopting"`
 	Generation     *ebpf.Variable `ebpf:"generation"`
+	Rescued        *ebpf.Variable `ebpf:"rescued"`
+	Running        *ebpf.Variable `ebpf:"running"`
 	Touched        *ebpf.Variable `ebpf:"touched"`
 	Turns          *ebpf.Variable `ebpf:"turns"`
 	UnusedFlowFact *ebpf.Variable `ebpf:"unused_flow_fact"`
@@ -210,9 +218,10 @@ type SocketVariables struct {
 //
 // It can be passed to LoadSocketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SocketPrograms struct {
-	SocketAdopt *ebpf.Program `ebpf:"socket_adopt"`
-	SocketBytes *ebpf.Program `ebpf:"socket_bytes"`
-	SocketState *ebpf.Program `ebpf:"socket_state"`
+	SocketAdopt      *ebpf.Program `ebpf:"socket_adopt"`
+	SocketBytes      *ebpf.Program `ebpf:"socket_bytes"`
+	SocketState      *ebpf.Program `ebpf:"socket_state"`
+	SocketStateAgain *ebpf.Program `ebpf:"socket_state_again"`
 }
 
 func (p *SocketPrograms) Close() error {
@@ -220,6 +229,7 @@ func (p *SocketPrograms) Close() error {
 		p.SocketAdopt,
 		p.SocketBytes,
 		p.SocketState,
+		p.SocketStateAgain,
 	)
 }
 

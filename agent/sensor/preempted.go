@@ -9,8 +9,7 @@ import (
 )
 
 // addPreempted adds to what was lost how often the kernel skipped one of programs: a tracing program is not entered again
-// on a CPU on which it is interrupted (bpf_prog_info.recursion_misses; since 5.12, of tp_btf programs since 6.1). A packet that
-// comes in while a process connects is the way to it.
+// on a CPU on which it is interrupted (bpf_prog_info.recursion_misses; since 5.12, of tp_btf programs since 6.1).
 func addPreempted(all []Loss, programs ...*ebpf.Program) ([]Loss, error) {
 	skipped := Loss{Reason: "preempted"}
 	for _, p := range programs {

@@ -62,6 +62,8 @@ type Socket struct {
 	losses  *losses
 	facts   *facts[bpf.SocketFlowKey, bpf.SocketFlowFact]
 	touched uint64
+	// What earlier agents' programs had rescued.
+	rescuedBefore uint64
 	// The counter of the UDP sensor, which fills the same facts; nil without one.
 	datagrams *ebpf.Variable
 }
@@ -91,10 +93,13 @@ func OpenSocket(entries uint32, pins *pin.Directory) (*Socket, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
 	}
-	if s.links, err = attach(set, s.objects.SocketState); err != nil {
+	if s.links, err = attach(set, s.objects.SocketState, s.objects.SocketStateAgain); err != nil {
 		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
 	}
 	if err := s.facts.inherit(set.Retired(), s.losses); err != nil {
+		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
+	}
+	if err := s.objects.Rescued.Get(&s.rescuedBefore); err != nil {
 		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
 	}
 	return s, nil
@@ -192,11 +197,24 @@ func (s *Socket) Losses() ([]Loss, error) {
 	if err != nil {
 		return nil, err
 	}
-	return addPreempted(all, s.Programs()...)
+	// What the first program was kept from, but for what the second one did then.
+	var rescued uint64
+	if err := s.objects.Rescued.Get(&rescued); err != nil {
+		return nil, fmt.Errorf("socket sensor: %w", err)
+	}
+	all, err = addPreempted(all, s.objects.SocketState)
+	if err != nil {
+		return nil, err
+	}
+	skipped := &all[len(all)-1].Count
+	*skipped -= min(*skipped, rescued-s.rescuedBefore)
+	return all, nil
 }
 
 // Programs returns what is loaded, for measuring.
-func (s *Socket) Programs() []*ebpf.Program { return []*ebpf.Program{s.objects.SocketState} }
+func (s *Socket) Programs() []*ebpf.Program {
+	return []*ebpf.Program{s.objects.SocketState, s.objects.SocketStateAgain}
+}
 
 // Close releases the sensor; what is not pinned is detached and unloaded.
 func (s *Socket) Close() error {

@@ -57,7 +57,7 @@ func main() {
 	loads := []load{
 		{"writes", options.Writes, overwrite, countFiles(), []string{"file/map_full"}},
 		{"creations", options.Creations, create, countFiles(), []string{"file/map_full"}},
-		{"connections", options.Connections, dial, countOpened, []string{"socket/map_full", "socket/connections_full", "socket/unknown_owner"}},
+		{"connections", options.Connections, dial, countOpened, []string{"socket/map_full", "socket/connections_full", "socket/unknown_owner", "socket/preempted"}},
 		{"execs", options.Execs, execute, countExecs, []string{"process/ring_full"}},
 	}
 	for i := range loads {
