@@ -194,6 +194,9 @@ verify-format: ## C formatting, go.mod and go.sum; Go formatting is part of veri
 	@tools/deps verify
 	@$(STAGE) "C formatting" clang-format-19 --dry-run --Werror bpf/*.c bpf/*.h
 	@$(STAGE) "module files" $(GO) mod tidy -diff
+	@for module in test/web tools/licences tools/manifests; do \
+		$(STAGE) "module files, $$module" $(GO) -C $$module mod tidy -diff || exit 1; \
+	done
 
 .PHONY: verify-scripts
 verify-scripts: ## Shell scripts
