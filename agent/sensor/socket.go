@@ -202,13 +202,11 @@ func (s *Socket) Losses() ([]Loss, error) {
 	if err := s.objects.Rescued.Get(&rescued); err != nil {
 		return nil, fmt.Errorf("socket sensor: %w", err)
 	}
-	all, err = addPreempted(all, s.objects.SocketState)
+	n, err := skipped(s.objects.SocketState)
 	if err != nil {
 		return nil, err
 	}
-	skipped := &all[len(all)-1].Count
-	*skipped -= min(*skipped, rescued-s.rescuedBefore)
-	return all, nil
+	return append(all, Loss{Reason: preempted, Count: n - min(n, rescued-s.rescuedBefore)}), nil
 }
 
 // Programs returns what is loaded, for measuring.
