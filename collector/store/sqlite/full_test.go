@@ -4,7 +4,6 @@ package sqlite
 
 import (
 	"fmt"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -16,15 +15,7 @@ import (
 
 // TestFull: a store without room takes nothing, loses nothing, and goes on when there is room again.
 func TestFull(t *testing.T) {
-	s, err := Open(Options{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := empty(t)
 	// SQLite's own limit fails as a full disk does, with the same code at the same places.
 	if err := pragmas(s.w.conn, "max_page_count=200"); err != nil {
 		t.Fatal(err)
@@ -44,7 +35,8 @@ func TestFull(t *testing.T) {
 		sequence, id = sequence+1, id+100
 		return nil
 	}
-	for err = write(); err == nil; err = write() {
+	err := write()
+	for ; err == nil; err = write() {
 	}
 	if sqlite.ErrCode(err).ToPrimary() != sqlite.ResultFull || id == 0 {
 		t.Fatalf("after %d events: %v, want that the store is full", id, err)

@@ -17,19 +17,11 @@ import (
 // TestPlans holds how events are found: by the entity that selects best, and within it only the ids asked for. A plan
 // that scans is still right, and a thousand times slower on ten million events.
 func TestPlans(t *testing.T) {
-	s, err := Open(Options{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	s := empty(t)
 	if err := s.Write(t.Context(), &store.Write{}); err != nil {
 		t.Fatal(err)
 	}
-	err = s.change(t.Context(), func(w *writer) error {
+	err := s.change(t.Context(), func(w *writer) error {
 		return w.do(`INSERT INTO process (instance, node, exec_id, parent_exec_id, tgid, parent_tgid, comm, exe, args, context, digest, first_event)
 			VALUES (1, 1, 'x', '', 1, 1, 0, 0, '', 1, 0, 1)`)
 	})

@@ -4,7 +4,6 @@ package sqlite
 
 import (
 	"fmt"
-	"log/slog"
 	"os"
 	"testing"
 	"time"
@@ -16,15 +15,7 @@ import (
 
 // TestShrinkGivesBack: the file becomes as small as the limit, though its pages are free in the middle.
 func TestShrinkGivesBack(t *testing.T) {
-	s, err := Open(Options{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := empty(t)
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	id := uint64(0)
 	// One event is of an agent whose clock is a day ahead: what comes after it goes all the same.

@@ -4,7 +4,6 @@ package sqlite
 
 import (
 	"errors"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -14,18 +13,10 @@ import (
 
 // A statement that sorts without end is stopped before it fills the disk, and the next one is answered.
 func TestTemporaryFilesAreBounded(t *testing.T) {
-	s, err := Open(Options{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := empty(t)
 	s.maxTemp = 1 << 20
 	const endless = "WITH RECURSIVE n(i, b) AS (SELECT 1, zeroblob(100000) UNION ALL SELECT i + 1, zeroblob(100000) FROM n) SELECT i FROM n ORDER BY b, i DESC"
-	_, err = s.SQL(t.Context(), store.SQLQuery{Statement: endless, MaxRows: 10, Timeout: 5 * time.Minute})
+	_, err := s.SQL(t.Context(), store.SQLQuery{Statement: endless, MaxRows: 10, Timeout: 5 * time.Minute})
 	q, ok := errors.AsType[*store.QueryError](err)
 	if !ok || !q.Limit || !strings.Contains(q.Problem, "more than 1 MiB of temporary files") {
 		t.Errorf("%v, want a QueryError about temporary files", err)
