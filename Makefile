@@ -112,6 +112,14 @@ test-verdicts: build ## Run real programs with known answers, and write what is 
 	@CGO_ENABLED=0 $(GO) build -o build/verdicts ./test/verdicts
 	@$(SUDO) build/verdicts $(VERDICTS)
 
+QUIET ?= 30m
+
+.PHONY: test-quiet
+test-quiet: build ## Watch services as the distribution installs them for QUIET (30m), and a third of that by learned contracts: nobody may be told
+	@tools/deps programs
+	@CGO_ENABLED=0 $(GO) build -o build/verdicts ./test/verdicts
+	@$(SUDO) build/verdicts -host $(QUIET)
+
 .PHONY: test-chaos
 test-chaos: build ## Kill agents, the collector and what is between them 100 times each under load, and count every event
 	@SPOOR_KILLS=$${SPOOR_KILLS:-100} tools/integration -v -run 'TestChaos$$' ./test/chaos
@@ -178,6 +186,11 @@ bench-loss: ## What an agent reports, counts as lost and misses of the heaviest 
 	@mkdir -p build
 	@$(GO) build -o build/loss ./test/bench/loss
 	@$(SUDO) build/loss $(BENCH)
+
+.PHONY: bench-backtest
+bench-backtest: build ## A back-test over a week of ten million events, which it makes first, whole and killed half way; BENCH="-events 1000000" takes flags
+	@CGO_ENABLED=0 $(GO) build -o build/backtest ./test/bench/backtest
+	@build/backtest $(BENCH)
 
 .PHONY: bench-fairness
 bench-fairness: ## How long a quiet agent waits for its acknowledgement, alone and beside agents that flood the collector

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -46,7 +45,14 @@ func (c *contractTestCommand) Run(ctx context.Context, streams *cli.Streams) err
 	}
 	// With nothing to compare with, what only the proposed contracts find is all that they find.
 	trial := contract.NewBacktest(nil, set)
-	if err := c.each(ctx, streams, observer(trial)); err != nil {
+	bar := newProgress(streams.Err)
+	err = c.pages(ctx, streams, &reading{measure: bar.on}, func(evs []*spoorv1.Event, done float64) error {
+		trial.Observe(evs...)
+		bar.show(evs, done)
+		return nil
+	})
+	bar.end()
+	if err != nil {
 		return err
 	}
 	result := trial.Result()
@@ -77,100 +83,11 @@ func (c *contractTestCommand) Run(ctx context.Context, streams *cli.Streams) err
 	return nil
 }
 
-type contractBacktestCommand struct {
-	Proposed  []string `arg:"" name:"proposed" help:"Files or folders of the proposed contracts."`
-	Contracts string   `type:"path" help:"Today's contracts, a file or folder, to compare with." placeholder:"PATH"`
-	Output    string   `short:"o" help:"table for people, or json for programs: one object." enum:"table,json" default:"table"`
-	history
-	colour
-}
-
-func (*contractBacktestCommand) Help() string {
-	return `Runs contracts over stored history: what they would have found, per rule and day, and what today's contracts find that they would not. Exits with 1 when the two differ.
-
-Examples:
-
-    spoor contract backtest contracts --since 7d
-    spoor contract backtest proposed --contracts contracts --since 7d
-    spoor contract backtest proposed --contracts contracts --recording week.jsonl.gz -o json`
-}
-
-func (c *contractBacktestCommand) Run(ctx context.Context, streams *cli.Streams) error {
-	proposed, err := readContracts(c.Proposed...)
-	if err != nil {
-		return err
-	}
-	var current *contract.Set
-	if c.Contracts != "" {
-		if current, err = readContracts(c.Contracts); err != nil {
-			return err
-		}
-	}
-	trial := contract.NewBacktest(current, proposed)
-	progress := newProgress(streams.Err)
-	observe := observer(trial)
-	err = c.each(ctx, streams, func(ev *spoorv1.Event) error {
-		progress.step(ev)
-		return observe(ev)
-	})
-	progress.end()
-	if err != nil {
-		return err
-	}
-	result := trial.Result()
-	if result.Events == 0 {
-		return cli.BadInput(errors.New("there are no events to judge"), "--since and --until choose the time; \"spoor status\" says what is stored.")
-	}
-	if c.Output == "json" {
-		err = report.Backtest(streams.Out, result, findings(result.OnlyCurrent), findings(result.OnlyProposed))
-	} else {
-		err = c.table(streams, result)
-	}
-	if err != nil {
-		return fmt.Errorf("write the answer: %w", err)
-	}
-	if len(result.OnlyCurrent)+len(result.OnlyProposed)+result.Untold > 0 {
-		return cli.Found()
-	}
-	return nil
-}
-
-func (c *contractBacktestCommand) table(streams *cli.Streams, r *contract.BacktestResult) error {
-	style := c.style(streams)
-	fmt.Fprintf(streams.Out, "%d events, %s to %s\n\n", r.Events, r.From.In(style.Zone).Format("2006-01-02 15:04:05"), r.To.In(style.Zone).Format("2006-01-02 15:04:05"))
-	if err := render.Backtest(streams.Out, style, r.Days); err != nil {
-		return err
-	}
-	// Pages come to whoever is on call; a shift is counted as eight hours.
-	shifts := max(1, r.To.Sub(r.From).Hours()/8)
-	fmt.Fprintf(streams.Out, "\nFound by both: %d. Proposed findings in a shift of 8 hours: %.1f.\n", r.Both, float64(r.Both+len(r.OnlyProposed))/shifts)
-	for _, part := range []struct {
-		what     string
-		verdicts []contract.Verdict
-	}{{"No longer found", r.OnlyCurrent}, {"New", r.OnlyProposed}} {
-		if len(part.verdicts) == 0 {
-			continue
-		}
-		fmt.Fprintf(streams.Out, "\n%s: %d\n\n", part.what, len(part.verdicts))
-		if err := writeVerdicts(streams.Out, style, part.verdicts); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func contracts(n int) string {
 	if n == 1 {
 		return "1 contract"
 	}
 	return fmt.Sprintf("%d contracts", n)
-}
-
-func observer(b *contract.Backtest) func(*spoorv1.Event) error {
-	return func(ev *spoorv1.Event) error {
-		b.Observe(ev)
-		return nil
-	}
 }
 
 // findings are verdicts in the words of the query service.
@@ -197,28 +114,4 @@ func writeVerdicts(w io.Writer, style render.Style, verdicts []contract.Verdict)
 		return nil
 	}
 	return render.Findings(w, style, findings(verdicts))
-}
-
-// progress tells on a terminal how far a long look back has come.
-type progress struct {
-	w  io.Writer
-	on bool
-	n  uint64
-}
-
-func newProgress(w io.Writer) *progress {
-	_, _, isTerminal := terminalSize(w)
-	return &progress{w: w, on: isTerminal && os.Getenv("TERM") != "dumb"}
-}
-
-func (p *progress) step(ev *spoorv1.Event) {
-	if p.n++; p.on && p.n%10_000 == 0 {
-		fmt.Fprintf(p.w, "\r%d events, at %s ", p.n, ev.GetTime().AsTime().Local().Format("2006-01-02 15:04:05"))
-	}
-}
-
-func (p *progress) end() {
-	if p.on && p.n >= 10_000 {
-		fmt.Fprint(p.w, "\r\x1b[K")
-	}
 }

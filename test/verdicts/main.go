@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -50,8 +51,13 @@ func start() int {
 	flag.StringVar(&o.store, "store", "build/verdict-store", "the program of ./test/verdicts/store")
 	flag.StringVar(&o.only, "only", "", "run only these programs, separated by commas, and write no table")
 	flag.StringVar(&o.page, "out", "docs/verdicts.md", "where the table goes")
+	flag.DurationVar(&o.host, "host", 0, "watch a host as it is installed for so long, and for a third of that by what was learned, instead of running programs with known answers")
 	flag.Parse()
-	wrong, err := run(ctx, &o)
+	what := run
+	if o.host > 0 {
+		what = runHost
+	}
+	wrong, err := what(ctx, &o)
 	switch {
 	case err != nil:
 		o.say("verdicts: %v\n", err)
@@ -64,6 +70,7 @@ func start() int {
 
 type options struct {
 	spoor, store, only, page string
+	host                     time.Duration
 	out                      io.Writer
 }
 
@@ -114,7 +121,34 @@ func run(ctx context.Context, o *options) (wrong int, err error) {
 	if o.only != "" {
 		return wrong, nil
 	}
-	return wrong, os.WriteFile(o.page, table(judged, quiet), 0o644)
+	older, err := os.ReadFile(o.page)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return wrong, err
+	}
+	return wrong, os.WriteFile(o.page, keepHost(table(judged, quiet), older), 0o644)
+}
+
+func runHost(ctx context.Context, o *options) (wrong int, err error) {
+	if os.Geteuid() != 0 {
+		return 0, errors.New("only root can watch a host and make units")
+	}
+	page, err := os.ReadFile(o.page)
+	if err != nil {
+		return 0, err
+	}
+	watches, err := watchHost(ctx, o, o.host)
+	if err != nil {
+		return 0, err
+	}
+	for i := range watches {
+		w := &watches[i]
+		o.say("%s: %s, %d events, %d findings, %d alerts\n", w.what, w.length, w.events, w.findings, w.alerts)
+		for _, t := range w.told {
+			o.say("      %s\n", t)
+		}
+		wrong += w.findings + w.alerts
+	}
+	return wrong, os.WriteFile(o.page, replaceHost(page, hostSection(watches)), 0o644)
 }
 
 func (o *options) build() (*world, error) {
@@ -191,7 +225,7 @@ func (w *world) remove(all bool) error {
 
 // judged lets all programs live under contracts, and compares.
 func (w *world) judged(ctx context.Context, o *options, answers map[string]answer) (_ []verdict, err error) {
-	up, err := startSpoor(ctx, o.spoor, "judged", "--contracts", filepath.Join(root, "contracts"), "--node", nodeName, "--without", "dns")
+	up, err := startSpoor(ctx, o.spoor, "--data", filepath.Join(root, "data-judged"), "--contracts", filepath.Join(root, "contracts"), "--node", nodeName, "--without", "dns")
 	if err != nil {
 		return nil, err
 	}
@@ -234,7 +268,7 @@ func (q quietRun) String() string {
 
 // quiet lets all programs live once while nobody has written a contract.
 func (w *world) quiet(ctx context.Context, o *options) (q quietRun, err error) {
-	up, err := startSpoor(ctx, o.spoor, "quiet", "--node", nodeName)
+	up, err := startSpoor(ctx, o.spoor, "--data", filepath.Join(root, "data-quiet"), "--node", nodeName)
 	if err != nil {
 		return q, err
 	}

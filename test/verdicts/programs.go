@@ -129,9 +129,9 @@ func owned(name string) func(context.Context, *stage) error {
 	return func(ctx context.Context, s *stage) error { return s.command(ctx, "chown", "-R", name, "@dir@") }
 }
 
-// as runs a command as another user, whose group has the same name.
+// as runs a command as another user, whose group has the same name, with the other groups that this one is in.
 func as(name string, argv ...string) []string {
-	return append([]string{"setpriv", "--reuid", name, "--regid", name, "--clear-groups"}, argv...)
+	return append([]string{"setpriv", "--reuid", name, "--regid", name, "--init-groups"}, argv...)
 }
 
 const pg = "/usr/lib/postgresql/15/bin/"

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -29,14 +28,15 @@ type watched struct {
 	cmd    *exec.Cmd
 	done   chan error
 	client spoorv1connect.QueryServiceClient
+	url    string
 	out    scene.Transcript
 }
 
 var webPage = regexp.MustCompile(`web page +(http://[^/]+)/`)
 
-func startSpoor(ctx context.Context, program, name string, args ...string) (*watched, error) {
+func startSpoor(ctx context.Context, program string, args ...string) (*watched, error) {
 	w := &watched{done: make(chan error, 1)}
-	w.cmd = exec.Command(program, append([]string{"up", "--listen", "127.0.0.1:0", "--data", filepath.Join(root, "data-"+name)}, args...)...)
+	w.cmd = exec.Command(program, append([]string{"up", "--listen", "127.0.0.1:0"}, args...)...)
 	w.cmd.Stdout, w.cmd.Stderr = &w.out, &w.out
 	if err := w.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%w: make build builds it", err)
@@ -45,7 +45,7 @@ func startSpoor(ctx context.Context, program, name string, args ...string) (*wat
 	err := until(ctx, "spoor up says where its page is", func() bool {
 		m := webPage.FindStringSubmatch(w.out.String())
 		if m != nil {
-			w.client = spoorv1connect.NewQueryServiceClient(http.DefaultClient, m[1])
+			w.url, w.client = m[1], spoorv1connect.NewQueryServiceClient(http.DefaultClient, m[1])
 		}
 		return m != nil
 	})
