@@ -121,8 +121,8 @@ test-quiet: build ## Watch services as the distribution installs them for QUIET 
 	@$(SUDO) build/verdicts -host $(QUIET)
 
 .PHONY: test-chaos
-test-chaos: build ## Kill agents, the collector and what is between them 100 times each under load, and count every event
-	@SPOOR_KILLS=$${SPOOR_KILLS:-100} tools/integration -v -run 'TestChaos$$' ./test/chaos
+test-chaos: build ## Kill agents, the collector and what is between them 100 times each under load, also of one that forwards, and count every event
+	@SPOOR_KILLS=$${SPOOR_KILLS:-100} tools/integration -v -timeout 30m -run 'TestChaos' ./test/chaos
 
 .PHONY: test-cluster
 test-cluster: build ## The shop of test/shop in a two-node Kubernetes on this machine, every event compared; builds Kubernetes once, in 15 minutes
@@ -195,6 +195,12 @@ bench-backtest: build ## A back-test over a week of ten million events, which it
 .PHONY: bench-fairness
 bench-fairness: ## How long a quiet agent waits for its acknowledgement, alone and beside agents that flood the collector
 	@$(GO) test ./collector/ingest -run '^$$' -bench '^BenchmarkFairness$$' -benchtime 200x -timeout 10m
+
+.PHONY: bench-collector
+bench-collector: build ## What a collector stores, how soon, for how many agents, and how fast it answers; 25 minutes; BENCH="connected --seconds 60" takes parts and flags
+	@mkdir -p build
+	@$(GO) build -o build/collector-bench ./test/bench/collector
+	@build/collector-bench $(BENCH)
 
 ##@ Verify
 

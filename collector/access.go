@@ -60,12 +60,12 @@ func (c *Collector) handler() (http.Handler, error) {
 	return trust.Hosts(c.o.Hosts, mux, refused.WithLabelValues("host").Inc), nil
 }
 
-// identify takes the word of agents on loopback, and of their certificates elsewhere.
+// identify takes the word of agents on loopback, and of their certificates elsewhere; that of a collector may speak for agents.
 func (c *Collector) identify(ctx context.Context, hello *spoorv1.Hello) (cluster, node string, err error) {
 	if c.o.TLS == nil {
 		return hello.GetCluster(), hello.GetNode(), nil
 	}
-	return trust.Agent(ingest.PeerCertificate(ctx), hello)
+	return trust.Agent(ingest.PeerCertificate(ctx), hello, c.o.Forwarders)
 }
 
 // admit lets agents begin, before they say who they are, when their certificates may be theirs.

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +20,7 @@ import (
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/collector/finding"
+	"github.com/spoor/spoor/collector/forward"
 	"github.com/spoor/spoor/collector/identity"
 	"github.com/spoor/spoor/collector/ingest"
 	"github.com/spoor/spoor/collector/notify"
@@ -44,7 +46,8 @@ type Collector struct {
 	ingest    *ingest.Service
 	query     *query.Service
 	handle    http.Handler
-	notifier  *notify.Notifier // nil without receivers
+	notifier  *notify.Notifier   // nil without receivers
+	forwarder *forward.Forwarder // nil without a collector to forward to
 	findings  *finding.Engine
 	// What judges are made by. It belongs to the committer's goroutine when that runs.
 	contracts *contract.Set
@@ -154,6 +157,15 @@ func (c *Collector) build() error {
 	if err := errors.Join(o.Registerer.Register(c.reloads), o.Registerer.Register(c.strangers)); err != nil {
 		return err
 	}
+	if o.ForwardURL != "" {
+		c.forwarder, err = forward.New(forward.Options{
+			Source: c.store, Connected: c.ingest.ConnectedNode, Changed: c.committer.Changed, URL: o.ForwardURL, TLS: o.ForwardTLS,
+			MarkFile: filepath.Join(o.DataDir, "forwarded.json"), Logger: o.Logger, Registerer: o.Registerer,
+		})
+		if err != nil {
+			return err
+		}
+	}
 	if len(receivers) == 0 {
 		return nil
 	}
@@ -218,6 +230,9 @@ func (c *Collector) Run(ctx context.Context) error {
 	rest.Go(func() error { return c.serve(serving) })
 	if c.notifier != nil {
 		rest.Go(func() error { return c.notifier.Run(serving) })
+	}
+	if c.forwarder != nil {
+		rest.Go(func() error { return c.forwarder.Run(serving) })
 	}
 	if c.o.Reload != nil {
 		rest.Go(func() error { return c.reload(serving) })

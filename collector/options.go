@@ -48,6 +48,12 @@ type Options struct {
 	MaxBytes int64
 	// What agents may take of it.
 	Limits ingest.Limits
+	// Collectors that may speak for agents, by the names in their certificates, and of which clusters; "" is hosts outside of clusters.
+	Forwarders map[string][]string
+	// ForwardURL is where everything is forwarded to, another collector; nowhere by default. ForwardTLS says how connections to it are
+	// secured, see forward.Options.
+	ForwardURL string
+	ForwardTLS func() (config *tls.Config, version uint64)
 
 	Logger *slog.Logger
 	// Where metrics are registered, and where /metrics reads them.

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,16 +58,50 @@ func (f *limitFlags) limits() (ingest.Limits, error) {
 	return l, nil
 }
 
+// forwardFlags say where a collector forwards to.
+type forwardFlags struct {
+	Forward     string `help:"URL of another collector, which gets everything that this one stores, too." placeholder:"URL"`
+	ForwardCert string `help:"Certificate that names this collector to it, of \"spoor pki forwarder\", as PEM. Read again when it changes, as the files below." placeholder:"FILE"`
+	ForwardKey  string `help:"Its key." placeholder:"FILE"`
+	ForwardCA   string `name:"forward-ca" help:"Certificates of the authorities that the other collector is checked by, as PEM; the system's by default." placeholder:"FILE"`
+}
+
+// onward is where a collector forwards to; the zero value is nowhere.
+type onward struct {
+	url    string
+	secure func() (*tls.Config, uint64)
+}
+
+// open reads the files.
+func (f *forwardFlags) open(logger *slog.Logger) (onward, error) {
+	if f.Forward == "" {
+		if f.ForwardCert+f.ForwardKey+f.ForwardCA != "" {
+			return onward{}, cli.BadInput(errors.New("--forward-cert, --forward-key and --forward-ca are for --forward, which is not given"), "")
+		}
+		return onward{}, nil
+	}
+	url, err := cli.CollectorURL(f.Forward)
+	if err != nil {
+		return onward{}, err
+	}
+	source, err := credential.Open(credential.Files{Cert: f.ForwardCert, Key: f.ForwardKey, CA: f.ForwardCA}, logger)
+	if err != nil {
+		return onward{}, cli.BadInput(fmt.Errorf("certificates for --forward cannot be read: %w", err), "\"spoor pki forwarder\" makes one.")
+	}
+	return onward{url, source.Client}, nil
+}
+
 // access is who may reach a collector and how; the zero value is everybody on this host.
 type access struct {
-	secure *tls.Config
-	people *trust.People
-	hosts  []string
-	audit  *slog.Logger
+	forwarders map[string][]string
+	secure     *tls.Config
+	people     *trust.People
+	hosts      []string
+	audit      *slog.Logger
 }
 
 // open starts a collector as far as that its port is bound and its store is open.
-func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, who access) (*collector.Collector, error) {
+func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, who access, to onward) (*collector.Collector, error) {
 	keep, err := when.Duration(f.Keep)
 	if f.Keep == "0" {
 		keep, err = 0, nil
@@ -100,6 +135,9 @@ func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, w
 		People:          who.people,
 		Hosts:           who.hosts,
 		Audit:           who.audit,
+		Forwarders:      who.forwarders,
+		ForwardURL:      to.url,
+		ForwardTLS:      to.secure,
 		DataDir:         f.Data,
 		Contracts:       contracts,
 		Reload:          reload,
@@ -140,13 +178,14 @@ func (f *centreFlags) explain(err error) error {
 
 // accessFlags say who may reach a collector.
 type accessFlags struct {
-	TLSCert    string   `name:"tls-cert" help:"Certificate of this collector, as PEM, with those between it and its authority. Read again when it changes, as the files below." placeholder:"FILE"`
-	TLSKey     string   `name:"tls-key" help:"Its key." placeholder:"FILE"`
-	AgentsCA   string   `name:"agents-ca" help:"Certificates of the authorities that agents are checked by, as PEM. Their certificates name cluster and node." placeholder:"FILE"`
-	People     string   `help:"YAML file of who may ask: names, roles, clusters and digests of tokens, of \"spoor pki token\". With TLS and without this file nobody may." placeholder:"FILE"`
-	Audit      string   `help:"File that gets a JSON line for each question: who, from where, what; the log by default." placeholder:"FILE"`
-	WithoutTLS bool     `name:"without-tls" help:"Take agents and people without certificates, on a loopback address only."`
-	Hosts      []string `help:"Names under which it answers without TLS, besides addresses and localhost: those of a proxy on this host." placeholder:"NAME"`
+	TLSCert    string            `name:"tls-cert" help:"Certificate of this collector, as PEM, with those between it and its authority. Read again when it changes, as the files below." placeholder:"FILE"`
+	TLSKey     string            `name:"tls-key" help:"Its key." placeholder:"FILE"`
+	AgentsCA   string            `name:"agents-ca" help:"Certificates of the authorities that agents are checked by, as PEM. Their certificates name cluster and node." placeholder:"FILE"`
+	People     string            `help:"YAML file of who may ask: names, roles, clusters and digests of tokens, of \"spoor pki token\". With TLS and without this file nobody may." placeholder:"FILE"`
+	Audit      string            `help:"File that gets a JSON line for each question: who, from where, what; the log by default." placeholder:"FILE"`
+	Forwarders map[string]string `help:"Other collectors that may forward what agents of these clusters tell, by the names in their certificates; an empty name is hosts outside of clusters." placeholder:"NAME=CLUSTER,CLUSTER;..."`
+	WithoutTLS bool              `name:"without-tls" help:"Take agents and people without certificates, on a loopback address only."`
+	Hosts      []string          `help:"Names under which it answers without TLS, besides addresses and localhost: those of a proxy on this host." placeholder:"NAME"`
 }
 
 // open reads the files.
@@ -184,12 +223,17 @@ func (f *accessFlags) open(listen string, logger *slog.Logger) (who access, done
 		done, who.audit = file.Close, slog.New(slog.NewJSONHandler(file, nil))
 	}
 	who.hosts = f.Hosts
+	who.forwarders = map[string][]string{}
+	for name, clusters := range f.Forwarders {
+		who.forwarders[name] = strings.Split(clusters, ",")
+	}
 	return who, done, nil
 }
 
 type collectorCommand struct {
 	centreFlags
 	accessFlags
+	forwardFlags
 	cli.LogFlags
 }
 
@@ -199,7 +243,7 @@ func (*collectorCommand) Help() string {
 Examples:
 
     spoor collector --listen :7070 --tls-cert pki/collector.crt --tls-key pki/collector.key --agents-ca pki/ca.crt --people people.yaml
-    spoor collector --without-tls --data ~/spoor
+    spoor collector --without-tls --data ~/spoor --forward https://central.example:7070 --forward-cert eu.crt --forward-key eu.key --forward-ca ca.crt
     spoor collector --without-tls --data ~/spoor --alertmanager http://127.0.0.1:9093 --log-format json`
 }
 
@@ -209,7 +253,11 @@ func (c *collectorCommand) Run(ctx context.Context, streams *cli.Streams) error 
 	if err != nil {
 		return err
 	}
-	centre, err := c.centreFlags.open(logger, cli.NewRegistry(), who)
+	to, err := c.forwardFlags.open(logger)
+	if err != nil {
+		return errors.Join(err, done())
+	}
+	centre, err := c.centreFlags.open(logger, cli.NewRegistry(), who, to)
 	if err != nil {
 		return errors.Join(err, done())
 	}

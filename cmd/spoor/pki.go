@@ -22,6 +22,7 @@ type pkiCommand struct {
 	Init      pkiInitCommand      `cmd:"" help:"Make a certificate authority."`
 	Collector pkiCollectorCommand `cmd:"" help:"Make a certificate for a collector."`
 	Agent     pkiAgentCommand     `cmd:"" help:"Make a certificate for the agent of a node."`
+	Forwarder pkiForwarderCommand `cmd:"" help:"Make a certificate for a collector that forwards to another one."`
 	Token     pkiTokenCommand     `cmd:"" help:"Make a token for somebody who asks a collector."`
 }
 
@@ -33,6 +34,7 @@ Examples:
     spoor pki init
     spoor pki collector collector.example 10.0.0.7
     spoor pki agent --cluster prod node-1
+    spoor pki forwarder eu
     spoor pki token --role responder oncall`
 }
 
@@ -145,6 +147,28 @@ func (c *pkiAgentCommand) Run(streams *cli.Streams) error {
 		name = c.Cluster + "." + c.Node
 	}
 	return c.write(streams, name, p)
+}
+
+type pkiForwarderCommand struct {
+	pkiLeaf
+	Name string `arg:"" help:"Name of the collector that forwards; the other one has it in --forwarders."`
+}
+
+// Run makes the certificate of a collector that forwards.
+func (c *pkiForwarderCommand) Run(streams *cli.Streams) error {
+	a, valid, err := c.begin()
+	if err != nil {
+		return err
+	}
+	uri, err := trust.ForwarderURI(a.Trust(), c.Name)
+	if err != nil {
+		return cli.BadInput(err, "")
+	}
+	p, err := a.Named(uri, c.Name, valid)
+	if err != nil {
+		return cli.BadInput(err, "")
+	}
+	return c.write(streams, c.Name, p)
 }
 
 type pkiTokenCommand struct {

@@ -71,6 +71,7 @@ func newRealm(t *testing.T) *realm {
 	logger := slog.New(slog.DiscardHandler)
 	flags := accessFlags{
 		TLSCert: r.file("collector.crt"), TLSKey: r.file("collector.key"), AgentsCA: r.file("ca.crt"), People: r.file("people"), Audit: r.file("audit"),
+		Forwarders: map[string]string{"eu": "prod,"},
 	}
 	who, done, err := flags.open("127.0.0.1:0", logger)
 	if err != nil {
@@ -79,7 +80,7 @@ func newRealm(t *testing.T) *realm {
 	registry := prometheus.NewRegistry()
 	c, err := collector.New(collector.Options{
 		Listen: "127.0.0.1:0", DataDir: filepath.Join(r.dir, "data"), TLS: who.secure, People: who.people, Audit: who.audit, Logger: logger,
-		Registerer: registry, Gatherer: registry,
+		Forwarders: who.forwarders, Registerer: registry, Gatherer: registry,
 	})
 	if err != nil {
 		t.Fatal(err)

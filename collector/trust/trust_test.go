@@ -45,7 +45,7 @@ func TestAgent(t *testing.T) {
 		{"has no name", certificate(hour), "prod", "a", connect.CodeUnknown},
 		{"has two names", certificate(hour, id, id), "prod", "a", connect.CodeUnknown},
 	} {
-		cluster, node, err := Agent(test.cert, &spoorv1.Hello{Cluster: test.cluster, Node: test.node})
+		cluster, node, err := Agent(test.cert, &spoorv1.Hello{Cluster: test.cluster, Node: test.node}, nil)
 		switch {
 		case test.code == 0:
 			if err != nil || cluster != "prod" || node != "a" {
@@ -54,6 +54,41 @@ func TestAgent(t *testing.T) {
 		case err == nil || connect.CodeOf(err) != test.code:
 			t.Errorf("who %s gets %v, want the code %v", test.what, err, test.code)
 		}
+	}
+}
+
+func TestForwarder(t *testing.T) {
+	hour := time.Now().Add(time.Hour)
+	allowed := map[string][]string{"eu": {"prod", ""}}
+	named := func(name string) *url.URL {
+		u, err := ForwarderURI("spoor", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	for _, test := range []struct {
+		what          string
+		cert          *x509.Certificate
+		cluster, node string
+		ok            bool
+	}{
+		{"speaks for a cluster of its own", certificate(hour, named("eu")), "prod", "a", true},
+		{"speaks for hosts outside of clusters", certificate(hour, named("eu")), "", "b", true},
+		{"speaks for another cluster", certificate(hour, named("eu")), "test", "a", false},
+		{"is not known", certificate(hour, named("us")), "prod", "a", false},
+		{"has expired", certificate(time.Now().Add(-time.Second), named("eu")), "prod", "a", false},
+		{"has another name beside it", certificate(hour, named("eu"), spoorv1.AgentID{Trust: "spoor", Node: "a"}.URI()), "prod", "a", false},
+		{"has a query in its name", certificate(hour, &url.URL{Scheme: "spiffe", Host: "spoor", Path: "/forwarder/eu", RawQuery: "x"}), "prod", "a", false},
+		{"has no name", certificate(hour, &url.URL{Scheme: "spiffe", Host: "spoor", Path: "/forwarder/"}), "prod", "a", false},
+	} {
+		cluster, node, err := Agent(test.cert, &spoorv1.Hello{Cluster: test.cluster, Node: test.node}, allowed)
+		if test.ok != (err == nil) || test.ok && (cluster != test.cluster || node != test.node) {
+			t.Errorf("who %s is %s/%s (%v)", test.what, cluster, node, err)
+		}
+	}
+	if _, err := ForwarderURI("spoor", "a/b"); err == nil {
+		t.Error("a name with a slash was taken")
 	}
 }
 

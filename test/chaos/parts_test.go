@@ -134,11 +134,11 @@ func record(epoch string, sequence uint64) *spoorv1.Record {
 	}}}
 }
 
-// centre is a collector. It writes down where it listens.
+// centre is a collector, which forwards where it is told to. It writes down where it listens.
 func centre(how part, ended <-chan struct{}) error {
 	registry := prometheus.NewRegistry()
 	c, err := collector.New(collector.Options{
-		Listen: "127.0.0.1:0", DataDir: how.Dir, Registerer: registry, Gatherer: registry,
+		Listen: "127.0.0.1:0", DataDir: how.Dir, ForwardURL: how.URL, Registerer: registry, Gatherer: registry,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 	if err != nil {

@@ -55,7 +55,7 @@ func ended(input io.Reader) <-chan struct{} {
 type part struct {
 	// The agent's, or the collector's; the proxy's has the file in which the collector writes its address.
 	Dir string
-	// Of the agent.
+	// Of the agent; the URL also of a collector that forwards.
 	Node, URL string
 	// Nothing new is done, and nothing broken: what is there is brought to its end.
 	Calm bool

@@ -43,3 +43,32 @@ func (x *Event) TakeFact(r *Record) bool {
 	}
 	return true
 }
+
+// GiveFact is the reverse of TakeFact: the record gets the fact of the event, which both have then.
+func (x *Event) GiveFact(r *Record) bool {
+	switch f := x.GetFact().(type) {
+	case *Event_ProcessStart:
+		r.Fact = &Record_ProcessStart{ProcessStart: f.ProcessStart}
+	case *Event_ProcessExit:
+		r.Fact = &Record_ProcessExit{ProcessExit: f.ProcessExit}
+	case *Event_FileWrite:
+		r.Fact = &Record_FileWrite{FileWrite: f.FileWrite}
+	case *Event_FileChange:
+		r.Fact = &Record_FileChange{FileChange: f.FileChange}
+	case *Event_Flow:
+		r.Fact = &Record_Flow{Flow: f.Flow}
+	case *Event_Listen:
+		r.Fact = &Record_Listen{Listen: f.Listen}
+	case *Event_Dns:
+		r.Fact = &Record_Dns{Dns: f.Dns}
+	case *Event_Share:
+		r.Fact = &Record_Share{Share: f.Share}
+	case *Event_Loss:
+		r.Fact = &Record_Loss{Loss: f.Loss}
+	case *Event_Coverage:
+		r.Fact = &Record_Coverage{Coverage: f.Coverage}
+	default:
+		return false
+	}
+	return true
+}

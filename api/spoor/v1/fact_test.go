@@ -29,3 +29,25 @@ func TestTakeFact(t *testing.T) {
 		t.Error("a record without a fact had one")
 	}
 }
+
+// TestGiveFact: what an event gives is what it would take.
+func TestGiveFact(t *testing.T) {
+	facts := (&Event{}).ProtoReflect().Descriptor().Oneofs().ByName("fact").Fields()
+	for i := range facts.Len() {
+		field := facts.Get(i)
+		ev := &Event{}
+		want := ev.ProtoReflect().Mutable(field).Message().Interface()
+		r := &Record{}
+		if !ev.GiveFact(r) {
+			t.Errorf("%s is not given", field.Name())
+			continue
+		}
+		m := r.ProtoReflect()
+		if got := m.WhichOneof(m.Descriptor().Oneofs().ByName("fact")); got.Number() != field.Number() || m.Get(got).Message().Interface() != want {
+			t.Errorf("%s became %v", field.Name(), got)
+		}
+	}
+	if (&Event{}).GiveFact(&Record{}) {
+		t.Error("an event without a fact gave one")
+	}
+}

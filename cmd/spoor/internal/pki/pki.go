@@ -97,9 +97,14 @@ func (a *Authority) Agent(cluster, node string, valid time.Duration) (Pair, erro
 	if err := id.Check(); err != nil {
 		return Pair{}, err
 	}
-	t := template(node, valid)
+	return a.Named(id.URI(), node, valid)
+}
+
+// Named makes a certificate for a client that is named by a URI, and by a common name for people.
+func (a *Authority) Named(uri *url.URL, name string, valid time.Duration) (Pair, error) {
+	t := template(name, valid)
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	t.URIs = []*url.URL{id.URI()}
+	t.URIs = []*url.URL{uri}
 	return sign(t, a)
 }
 
