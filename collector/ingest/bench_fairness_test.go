@@ -16,6 +16,7 @@ import (
 	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
 	"github.com/spoor/spoor/collector/ingest"
 	"github.com/spoor/spoor/collector/store"
+	"github.com/spoor/spoor/test/bench/traffic"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
@@ -32,13 +33,12 @@ func BenchmarkFairness(b *testing.B) {
 func fairness(b *testing.B, flooding int) {
 	const pause = 20 * time.Millisecond
 	c := newCentre(b, func(o *ingest.ServiceOptions) { o.Limits.RecordsPerSecond = 1_000_000_000 })
-	f := newFleet(flooding + 1)
+	f := traffic.New(flooding+1, traffic.Services, time.Now().Add(-time.Hour))
 	for n := range flooding {
 		c.flood(b, f, n+1)
 	}
 	quiet := c.dial()
-	run := f.nodes[0].run
-	quiet.greet(&spoorv1.Hello{Cluster: run.Cluster, Node: run.Node, Epoch: run.Epoch})
+	quiet.greet(f.Nodes[0].Hello())
 	events := func() (all float64) {
 		for kind := range store.KindCoverage + 1 {
 			all += c.counter("spoor_collector_ingest_events_total", kind.String())
@@ -48,7 +48,7 @@ func fairness(b *testing.B, flooding int) {
 	before, begun := events(), time.Now()
 	var took []time.Duration
 	for b.Loop() {
-		_, w := f.next(0, 5)
+		w := f.Next(0, 5)
 		sent := time.Now()
 		quiet.send(w)
 		quiet.acknowledged(w.GetSequence())
@@ -66,9 +66,8 @@ func fairness(b *testing.B, flooding int) {
 
 // flood sends batches of a node until the benchmark ends. They are encoded once, and get their number at the end: what is
 // measured is the collector, not who floods it.
-func (c *centre) flood(b *testing.B, f *fleet, node int) {
+func (c *centre) flood(b *testing.B, f *traffic.Fleet, node int) {
 	const perBatch, prepared = 2000, 10
-	run := f.nodes[node].run
 	encode := func(m proto.Message) []byte {
 		encoded, err := proto.Marshal(m)
 		if err != nil {
@@ -78,11 +77,11 @@ func (c *centre) flood(b *testing.B, f *fleet, node int) {
 	}
 	var batches [prepared][]byte
 	for i := range batches {
-		_, w := f.next(node, perBatch)
+		w := f.Next(node, perBatch)
 		batches[i] = encode(w)
 	}
 	greeting := encode(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Hello{
-		Hello: &spoorv1.Hello{Cluster: run.Cluster, Node: run.Node, Epoch: run.Epoch},
+		Hello: f.Nodes[node].Hello(),
 	}})
 	body, w := io.Pipe()
 	request, err := http.NewRequestWithContext(b.Context(), http.MethodPost, c.url+spoorv1connect.AgentServiceShipProcedure, body)

@@ -13,6 +13,7 @@ import (
 	"github.com/spoor/spoor/collector/ingest"
 	"github.com/spoor/spoor/collector/store"
 	"github.com/spoor/spoor/collector/store/sqlite"
+	"github.com/spoor/spoor/test/bench/traffic"
 )
 
 // benchEvents is the variable that says over how many events queries are measured; 200,000 without it.
@@ -37,15 +38,15 @@ func BenchmarkQuery(b *testing.B) {
 		}
 	}()
 	const nodes = 10
-	f := newFleet(nodes)
+	f := traffic.New(nodes, traffic.Services, time.Now())
 	// As many events as there are, they happen within a day.
-	f.now = time.Now().Add(-24 * time.Hour)
+	f.Now = time.Now().Add(-24 * time.Hour)
 	step := 24 * time.Hour / time.Duration(want/5000+1)
 	id := uint64(0)
 	for id < uint64(want) {
 		w := &store.Write{}
 		for n := range nodes {
-			run, batch := f.next(n, 500)
+			run, batch := runOf(f.Nodes[n]), f.Next(n, 500)
 			evs, err := ingest.Expand(run, batch, time.Now())
 			if err != nil {
 				b.Fatal(err)
@@ -54,17 +55,17 @@ func BenchmarkQuery(b *testing.B) {
 				id++
 				ev.Id = id
 			}
-			w.Batches = append(w.Batches, store.Batch{Run: run, Sequence: batch.GetSequence(), Received: f.now, Events: evs})
+			w.Batches = append(w.Batches, store.Batch{Run: run, Sequence: batch.GetSequence(), Received: f.Now, Events: evs})
 		}
-		f.now = f.now.Add(step)
+		f.Now = f.Now.Add(step)
 		if err := s.Write(b.Context(), w); err != nil {
 			b.Fatal(err)
 		}
 	}
-	pod := f.nodes[3].instances[7].GetWorkload()
+	pod := f.Nodes[3].Instances[7].GetWorkload()
 	noon := time.Now().Add(-12 * time.Hour)
 	pattern := &store.Pattern{Cluster: "*", Namespace: pod.GetNamespace(), Kind: pod.GetKind(), Name: pod.GetName()}
-	daemon := f.nodes[3].daemons[14].GetExecId()
+	daemon := f.Nodes[3].Daemons[14].GetExecId()
 	events := func(q store.EventQuery) func(*testing.B) int {
 		q.Limit = 1000
 		return func(b *testing.B) int {

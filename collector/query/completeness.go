@@ -36,24 +36,24 @@ func (s *Service) Completeness(ctx context.Context, from, to time.Time, node str
 
 // completeness says what could be missing from an answer. more are sentences about the answer itself.
 func (s *Service) completeness(ctx context.Context, about scope, more ...string) (*spoorv1.Completeness, error) {
-	runs, err := s.o.Store.Runs(ctx)
+	nodes, err := s.runs(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return s.completenessOf(ctx, runs, about, more...)
+	return s.completenessOf(ctx, nodes, about, more...)
 }
 
-func (s *Service) completenessOf(ctx context.Context, runs []store.RunStatus, about scope, more ...string) (*spoorv1.Completeness, error) {
+func (s *Service) completenessOf(ctx context.Context, nodes [][]store.RunStatus, about scope, more ...string) (*spoorv1.Completeness, error) {
 	gaps := slices.Clone(more)
 	before, err := s.beforeOldest(ctx, about)
 	if err != nil {
 		return nil, err
 	}
 	gaps = append(gaps, before...)
-	if len(runs) == 0 {
+	if len(nodes) == 0 {
 		gaps = append(gaps, "no agent has reported yet")
 	}
-	for _, node := range byNode(runs) {
+	for _, node := range nodes {
 		if last := node[len(node)-1]; about.concerns(last.Cluster, last.Node) {
 			gaps = append(gaps, s.unwatched(node, about)...)
 			gaps = append(gaps, blind(&last, about)...)

@@ -18,7 +18,7 @@ func (s *Service) GetStatus(ctx context.Context, r *connect.Request[spoorv1.GetS
 }
 
 func (s *Service) getStatus(ctx context.Context, _ *spoorv1.GetStatusRequest) (*spoorv1.GetStatusResponse, error) {
-	runs, err := s.o.Store.Runs(ctx)
+	nodes, err := s.runs(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -30,10 +30,10 @@ func (s *Service) getStatus(ctx context.Context, _ *spoorv1.GetStatusRequest) (*
 	if !stats.Oldest.IsZero() {
 		response.Oldest = timestamppb.New(stats.Oldest)
 	}
-	for _, node := range byNode(runs) {
+	for _, node := range nodes {
 		response.Agents = append(response.Agents, s.agentStatus(&node[len(node)-1]))
 	}
-	response.Completeness, err = s.completenessOf(ctx, runs, scope{})
+	response.Completeness, err = s.completenessOf(ctx, nodes, scope{})
 	return response, err
 }
 

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package query
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/spoor/spoor/collector/store"
+)
+
+// registry is a store that knows runs and nothing else.
+type registry struct {
+	store.Store
+	runs  []store.RunStatus
+	asked int
+}
+
+func (r *registry) Runs(context.Context) ([]store.RunStatus, error) {
+	r.asked++
+	return r.runs, nil
+}
+
+func TestManyRunsAreNotReadForEachAnswer(t *testing.T) {
+	for _, test := range []struct{ runs, asked int }{{manyRuns - 1, 4}, {manyRuns, 2}} {
+		now := time.Unix(1000, 0)
+		r := &registry{}
+		for i := range test.runs {
+			r.runs = append(r.runs, store.RunStatus{Hello: store.Hello{Run: store.Run{Node: fmt.Sprint("node-", i/2), Epoch: fmt.Sprint(i)}}})
+		}
+		s := &Service{o: Options{Store: r, Now: func() time.Time { return now }}}
+		for range 4 {
+			nodes, err := s.runs(t.Context())
+			if err != nil || len(nodes) != (test.runs+1)/2 {
+				t.Fatalf("%d nodes of %d runs (%v)", len(nodes), test.runs, err)
+			}
+			now = now.Add(freshFor/3 + time.Millisecond)
+		}
+		if r.asked != test.asked {
+			t.Errorf("for four answers in 1.3 s about %d runs the store was asked %d times, want %d", test.runs, r.asked, test.asked)
+		}
+	}
+}
