@@ -25,7 +25,7 @@ func TestProfilesAreForAdmins(t *testing.T) {
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	people, err := trust.LoadPeople(file, slog.New(slog.DiscardHandler))
+	people, err := trust.LoadPeople(file, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

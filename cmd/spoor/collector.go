@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -178,14 +179,51 @@ func (f *centreFlags) explain(err error) error {
 
 // accessFlags say who may reach a collector.
 type accessFlags struct {
-	TLSCert    string            `name:"tls-cert" help:"Certificate of this collector, as PEM, with those between it and its authority. Read again when it changes, as the files below." placeholder:"FILE"`
-	TLSKey     string            `name:"tls-key" help:"Its key." placeholder:"FILE"`
-	AgentsCA   string            `name:"agents-ca" help:"Certificates of the authorities that agents are checked by, as PEM. Their certificates name cluster and node." placeholder:"FILE"`
-	People     string            `help:"YAML file of who may ask: names, roles, clusters and digests of tokens, of \"spoor pki token\". With TLS and without this file nobody may." placeholder:"FILE"`
+	TLSCert  string `name:"tls-cert" help:"Certificate of this collector, as PEM, with those between it and its authority. Read again when it changes, as the files below." placeholder:"FILE"`
+	TLSKey   string `name:"tls-key" help:"Its key." placeholder:"FILE"`
+	AgentsCA string `name:"agents-ca" help:"Certificates of the authorities that agents are checked by, as PEM. Their certificates name cluster and node." placeholder:"FILE"`
+	People   string `help:"YAML file of who may ask: names, roles, clusters and digests of tokens, of \"spoor pki token\". With TLS and without this file nobody may." placeholder:"FILE"`
+	oidcFlags
 	Audit      string            `help:"File that gets a JSON line for each question: who, from where, what; the log by default." placeholder:"FILE"`
 	Forwarders map[string]string `help:"Other collectors that may forward what agents of these clusters tell, by the names in their certificates; an empty name is hosts outside of clusters." placeholder:"NAME=CLUSTER,CLUSTER;..."`
 	WithoutTLS bool              `name:"without-tls" help:"Take agents and people without certificates, on a loopback address only."`
 	Hosts      []string          `help:"Names under which it answers without TLS, besides addresses and localhost: those of a proxy on this host." placeholder:"NAME"`
+}
+
+// oidcFlags name an OpenID Connect provider.
+type oidcFlags struct {
+	OIDCIssuer   string `name:"oidc-issuer" help:"URL of an OpenID Connect provider; people whose groups stand in --people may ask with its tokens." placeholder:"URL"`
+	OIDCAudience string `name:"oidc-audience" help:"What such a token must be made for: the client id that the provider has for this collector." placeholder:"ID"`
+	OIDCGroups   string `name:"oidc-groups-claim" help:"The claim that has the groups of somebody." default:"groups"`
+	OIDCName     string `name:"oidc-name-claim" help:"The claim that names somebody in the audit log; the subject where it is missing." default:"email"`
+	OIDCCA       string `name:"oidc-ca" help:"Certificates of the authorities that the provider is checked by, as PEM; the system's by default." placeholder:"FILE"`
+}
+
+// open returns nil where there is no provider.
+func (f *oidcFlags) open(people string) (*trust.OIDC, error) {
+	switch {
+	case f.OIDCIssuer == "" && f.OIDCAudience+f.OIDCCA != "":
+		return nil, cli.BadInput(errors.New("--oidc-audience and --oidc-ca are for --oidc-issuer, which is not given"), "")
+	case f.OIDCIssuer == "":
+		return nil, nil //nolint:nilnil // nobody is asked
+	case people == "":
+		return nil, cli.BadInput(errors.New("--oidc-issuer is given, and no --people: that file says which groups may ask"), "An entry is {group: sre, role: responder}.")
+	}
+	o := trust.OIDCOptions{Issuer: f.OIDCIssuer, Audience: f.OIDCAudience, GroupsClaim: f.OIDCGroups, NameClaim: f.OIDCName}
+	if f.OIDCCA != "" {
+		source, err := credential.Open(credential.Files{CA: f.OIDCCA}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return nil, cli.BadInput(fmt.Errorf("--oidc-ca: %w", err), "")
+		}
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.TLSClientConfig, _ = source.Client()
+		o.Client = &http.Client{Transport: transport}
+	}
+	provider, err := trust.NewOIDC(o)
+	if err != nil {
+		return nil, cli.BadInput(err, "See --oidc-issuer and --oidc-audience.")
+	}
+	return provider, nil
 }
 
 // open reads the files.
@@ -210,8 +248,12 @@ func (f *accessFlags) open(listen string, logger *slog.Logger) (who access, done
 		return who, done, cli.BadInput(fmt.Errorf("without TLS, %s would let everybody who can reach it read and forge everything", listen),
 			"Listen on 127.0.0.1, or name certificates. "+fix)
 	}
+	provider, err := f.oidcFlags.open(f.People)
+	if err != nil {
+		return who, done, err
+	}
 	if f.People != "" {
-		if who.people, err = trust.LoadPeople(f.People, logger); err != nil {
+		if who.people, err = trust.LoadPeople(f.People, provider, logger); err != nil {
 			return who, done, cli.BadInput(err, "\"spoor pki token\" makes an entry.")
 		}
 	}

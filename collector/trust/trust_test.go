@@ -102,7 +102,7 @@ func load(t *testing.T) (file string, p *People) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "people.yaml")
 	write(t, file, fmt.Sprintf(people, Digest("of-ann"), Digest("of-bob"), Digest("of-eve")))
-	p, err := LoadPeople(file, slog.New(slog.DiscardHandler))
+	p, err := LoadPeople(file, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
