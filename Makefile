@@ -124,6 +124,18 @@ test-quiet: build ## Watch services as the distribution installs them for QUIET 
 test-chaos: build ## Kill agents, the collector and what is between them 100 times each under load, also of one that forwards, and count every event
 	@SPOOR_KILLS=$${SPOOR_KILLS:-100} tools/integration -v -timeout 30m -run 'TestChaos' ./test/chaos
 
+.PHONY: engine
+engine: ## Install ClickHouse's engine for the tests of the store for fleets, in build/engine; fetches 150 MB once
+	@tools/deps engine
+	@mkdir -p build/engine
+	@cmp -s test/clickhouse/engine/package-lock.json build/engine/package-lock.json || { \
+		cp test/clickhouse/engine/package.json test/clickhouse/engine/package-lock.json build/engine/; \
+		npm ci --prefix build/engine --no-audit --no-fund --ignore-scripts || { rm -f build/engine/package-lock.json; exit 1; }; }
+
+.PHONY: test-clickhouse
+test-clickhouse: engine ## The store for fleets with ClickHouse's engine: what every store promises, and two collectors that are killed; takes 5 minutes
+	@$(GO) test -count=1 -timeout=30m -v ./test/clickhouse 2>&1 | tee build/clickhouse.log | grep -E '^( *--- |ok|FAIL|PASS|panic)|_test.go'; exit $${PIPESTATUS[0]}
+
 .PHONY: test-cluster
 test-cluster: build ## The shop of test/shop in a two-node Kubernetes on this machine, every event compared; builds Kubernetes once, in 15 minutes
 	@$(SUDO) test/cluster/deps

@@ -271,6 +271,9 @@ func (s *submission) run() store.Run {
 
 // write puts a group and all that follows from it into one transaction.
 func (c *Committer) write(ctx context.Context, group []*submission, now time.Time) error {
+	if err := c.begin(ctx, group); err != nil {
+		return err
+	}
 	w := &store.Write{Receivers: c.o.Receivers}
 	have := map[store.Run]uint64{}
 	var named []identity.Batch
