@@ -26,7 +26,6 @@ import (
 	"github.com/spoor/spoor/collector/notify"
 	"github.com/spoor/spoor/collector/query"
 	"github.com/spoor/spoor/collector/store"
-	"github.com/spoor/spoor/collector/store/sqlite"
 	"github.com/spoor/spoor/contract"
 )
 
@@ -53,6 +52,7 @@ type Collector struct {
 	contracts *contract.Set
 	reloads   *prometheus.CounterVec
 	strangers prometheus.Counter
+	elsewhere elsewhere
 }
 
 // New opens the store and binds the address, so that a taken port or a broken store is an error here. Run must follow, also
@@ -76,11 +76,15 @@ func (c *Collector) build() error {
 	if c.listener, err = net.Listen("tcp", o.Listen); err != nil {
 		return err
 	}
-	st, err := sqlite.Open(sqlite.Options{Dir: o.DataDir, Logger: o.Logger})
+	st, err := o.openStore()
 	if err != nil {
 		return err
 	}
-	c.store = st // only now: a nil *sqlite.Store in an interface is not nil
+	c.store = st
+	group := 0 // the default
+	if _, ok := c.store.(store.Shared); ok {
+		group = sharedGroup
+	}
 	var receivers []notify.Receiver
 	if o.AlertmanagerURL != "" {
 		am, err := notify.NewAlertmanager(notify.AlertmanagerOptions{URL: o.AlertmanagerURL, WebURL: c.URL()})
@@ -114,7 +118,7 @@ func (c *Collector) build() error {
 	}
 	wake := make(chan struct{}, 1)
 	c.committer, err = ingest.NewCommitter(ingest.CommitterOptions{
-		Store: c.store, Resolver: resolver, Findings: findings, Receivers: names, Logger: o.Logger, Registerer: o.Registerer,
+		Store: c.store, Resolver: resolver, Findings: findings, Receivers: names, GroupEvents: group, Logger: o.Logger, Registerer: o.Registerer,
 		Told: func() {
 			select {
 			case wake <- struct{}{}:
@@ -132,7 +136,7 @@ func (c *Collector) build() error {
 		return err
 	}
 	c.query, err = query.New(query.Options{
-		Store: c.store, Findings: people{c.committer}, Connected: c.ingest.ConnectedNode, Notify: c.committer.Changed,
+		Store: c.store, Findings: people{c.committer}, Connected: c.connected, Notify: c.committer.Changed,
 		Version: o.Version, Logger: o.Logger, Registerer: o.Registerer,
 	})
 	if err != nil {
@@ -191,7 +195,7 @@ func (c *Collector) agents(ctx context.Context) ([]finding.Attendance, error) {
 	}
 	all := make([]finding.Attendance, 0, len(latest))
 	for n, seen := range latest {
-		all = append(all, finding.Attendance{Cluster: n.cluster, Node: n.name, Connected: c.ingest.ConnectedNode(n.cluster, n.name), Seen: seen})
+		all = append(all, finding.Attendance{Cluster: n.cluster, Node: n.name, Connected: c.connected(n.cluster, n.name), Seen: seen})
 	}
 	return all, nil
 }
@@ -233,6 +237,9 @@ func (c *Collector) Run(ctx context.Context) error {
 	}
 	if c.forwarder != nil {
 		rest.Go(func() error { return c.forwarder.Run(serving) })
+	}
+	if shared, ok := c.store.(store.Shared); ok {
+		rest.Go(func() error { return c.attend(serving, shared) })
 	}
 	if c.o.Reload != nil {
 		rest.Go(func() error { return c.reload(serving) })

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/spoor/spoor/collector/ingest"
+	"github.com/spoor/spoor/collector/store/clickhouse"
 	"github.com/spoor/spoor/collector/trust"
 	"github.com/spoor/spoor/contract"
 )
@@ -33,8 +34,12 @@ type Options struct {
 	Hosts []string
 	// Gets one line for each question: Logger.
 	Audit *slog.Logger
-	// Folder that keeps the events. Required.
+	// Folder that keeps the events. Required without ClickHouse.
 	DataDir string
+	// Where events are kept instead of in a folder: any number of collectors may share that.
+	ClickHouse *clickhouse.Address
+	// How ClickHouse is trusted where its address says that it is secure: as this host trusts servers.
+	ClickHouseTLS *tls.Config
 	// What is judged by; without contracts nothing is.
 	Contracts *contract.Set
 	// Reload, where it is set, is asked every few seconds for contracts that changed since it was asked last. After an error the old ones
@@ -81,7 +86,7 @@ func (o Options) withDefaults() Options {
 
 func (o Options) validate() error {
 	var errs []error
-	if o.DataDir == "" {
+	if o.DataDir == "" && o.ClickHouse == nil {
 		errs = append(errs, errors.New("option DataDir: no folder is given"))
 	}
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {

@@ -102,7 +102,7 @@ type access struct {
 }
 
 // open starts a collector as far as that its port is bound and its store is open.
-func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, who access, to onward) (*collector.Collector, error) {
+func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, who access, to onward, in fleetStore) (*collector.Collector, error) {
 	keep, err := when.Duration(f.Keep)
 	if f.Keep == "0" {
 		keep, err = 0, nil
@@ -140,6 +140,8 @@ func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, w
 		ForwardURL:      to.url,
 		ForwardTLS:      to.secure,
 		DataDir:         f.Data,
+		ClickHouse:      in.address,
+		ClickHouseTLS:   in.trust,
 		Contracts:       contracts,
 		Reload:          reload,
 		AlertmanagerURL: f.Alertmanager,
@@ -274,19 +276,21 @@ func (f *accessFlags) open(listen string, logger *slog.Logger) (who access, done
 
 type collectorCommand struct {
 	centreFlags
+	storeFlags
 	accessFlags
 	forwardFlags
 	cli.LogFlags
 }
 
 func (*collectorCommand) Help() string {
-	return `Takes events from agents, judges them by the contracts, stores them under --data and answers questions: the commands of this program, the web page, /metrics and /healthz, all at one address. Agents prove by certificates which node they are on, people by tokens who they are; "spoor pki" makes both.
+	return `Takes events from agents, judges them by the contracts, stores them under --data, or in the ClickHouse of --store, and answers questions: the commands of this program, the web page, /metrics and /healthz, all at one address. Agents prove by certificates which node they are on, people by tokens who they are; "spoor pki" makes both.
 
 Examples:
 
     spoor collector --listen :7070 --tls-cert pki/collector.crt --tls-key pki/collector.key --agents-ca pki/ca.crt --people people.yaml
     spoor collector --without-tls --data ~/spoor --forward https://central.example:7070 --forward-cert eu.crt --forward-key eu.key --forward-ca ca.crt
-    spoor collector --without-tls --data ~/spoor --alertmanager http://127.0.0.1:9093 --log-format json`
+    spoor collector --without-tls --data ~/spoor --alertmanager http://127.0.0.1:9093 --log-format json
+    spoor collector --store clickhouse://spoor@ch1:8443,ch2:8443/spoor?secure=true --store-password-file password ...`
 }
 
 func (c *collectorCommand) Run(ctx context.Context, streams *cli.Streams) error {
@@ -299,11 +303,19 @@ func (c *collectorCommand) Run(ctx context.Context, streams *cli.Streams) error 
 	if err != nil {
 		return errors.Join(err, done())
 	}
-	centre, err := c.centreFlags.open(logger, cli.NewRegistry(), who, to)
+	in, err := c.storeFlags.open()
 	if err != nil {
 		return errors.Join(err, done())
 	}
-	logger.Info("collecting", "url", centre.URL()+"/", "data", c.Data)
+	centre, err := c.centreFlags.open(logger, cli.NewRegistry(), who, to, in)
+	if err != nil {
+		return errors.Join(err, done())
+	}
+	data := c.Data
+	if in.address != nil {
+		data = in.address.String()
+	}
+	logger.Info("collecting", "url", centre.URL()+"/", "data", data)
 	if who.secure != nil && who.people == nil {
 		logger.Warn("nobody may ask this collector; --people names who may")
 	}
