@@ -65,7 +65,7 @@ func (b *balancer) cut(share float64) {
 }
 
 func (b *balancer) carry(client net.Conn) {
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	b.mu.Lock()
 	addr := b.backends[rand.IntN(len(b.backends))]
 	b.open[client] = true
@@ -79,7 +79,7 @@ func (b *balancer) carry(client net.Conn) {
 	if err != nil {
 		return // it is dead: the agent tries again
 	}
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 	done := make(chan struct{}, 2)
 	go func() { _, _ = io.Copy(server, client); done <- struct{}{} }() // either end may break
 	go func() { _, _ = io.Copy(client, server); done <- struct{}{} }()

@@ -66,8 +66,9 @@ func (s *Store) forget(ctx context.Context, reason, condition string, before tim
 		if err != nil {
 			return err
 		}
-		newest, through := int64(0), uint64(0)
-		if n, newest, through = d.u64(), d.i64(), d.u64(); d.err != nil || n == 0 {
+		n = d.u64()
+		newest, through := d.i64(), d.u64()
+		if d.err != nil || n == 0 {
 			return d.err
 		}
 		until := before
