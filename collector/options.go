@@ -86,6 +86,9 @@ func (o Options) withDefaults() Options {
 
 func (o Options) validate() error {
 	var errs []error
+	if o.ClickHouse != nil && o.ForwardURL != "" {
+		errs = append(errs, errors.New("option ForwardURL: a store that collectors share is where events are forwarded to, not from"))
+	}
 	if o.DataDir == "" && o.ClickHouse == nil {
 		errs = append(errs, errors.New("option DataDir: no folder is given"))
 	}

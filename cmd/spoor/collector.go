@@ -304,6 +304,9 @@ func (c *collectorCommand) Run(ctx context.Context, streams *cli.Streams) error 
 		return errors.Join(err, done())
 	}
 	in, err := c.storeFlags.open()
+	if err == nil && in.address != nil && to.url != "" {
+		err = cli.BadInput(errors.New("--store and --forward do not go together: several collectors would forward the same events"), "Forward from collectors that keep their events under --data.")
+	}
 	if err != nil {
 		return errors.Join(err, done())
 	}
