@@ -26,6 +26,17 @@ static __always_inline void current_image(__u32 *tgid, __u32 *exec_count, __u32 
 	}
 }
 
+/* The cgroup of whoever runs now, likewise. */
+static __always_inline __u64 current_cgroup(void)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf)) {
+		struct task_struct *task = bpf_get_current_task_btf();
+
+		return v1_hierarchy ? cgroup_of(task) : task->cgroups->dfl_cgrp->kn->id;
+	}
+	return cgroup_of((void *)bpf_get_current_task());
+}
+
 /* Who runs now, and in which cgroup, likewise. */
 static __always_inline void current_who(struct who *who, __u64 *cgroup_id)
 {
@@ -35,13 +46,10 @@ static __always_inline void current_who(struct who *who, __u64 *cgroup_id)
 		who->start_boottime = task->group_leader->start_boottime;
 		who->tgid = task->tgid;
 		who->exec_count = task->self_exec_id;
-		*cgroup_id = v1_hierarchy ? cgroup_of(task) : task->cgroups->dfl_cgrp->kn->id;
 	} else {
-		struct task_struct *task = (void *)bpf_get_current_task();
-
-		who_is(task, who);
-		*cgroup_id = cgroup_of(task);
+		who_is((void *)bpf_get_current_task(), who);
 	}
+	*cgroup_id = current_cgroup();
 }
 
 #endif

@@ -111,6 +111,18 @@ enum sock_flags {
 	SOCK_DONE = 1,
 };
 
+/* include/linux/fs.h: what notify_change() is asked to set */
+#define ATTR_MODE (1 << 0)
+#define ATTR_UID (1 << 1)
+#define ATTR_GID (1 << 2)
+#define ATTR_SIZE (1 << 3)
+#define ATTR_ATIME (1 << 4)
+#define ATTR_MTIME (1 << 5)
+
+struct iattr {
+	unsigned int ia_valid;
+} KERNEL_TYPE;
+
 struct hlist_bl_node {
 	struct hlist_bl_node **pprev;
 } KERNEL_TYPE;

@@ -30,14 +30,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define S_IFCHR 0020000
 #define S_IFREG 0100000
 
-/* include/linux/fs.h */
-#define ATTR_MODE (1 << 0)
-#define ATTR_UID (1 << 1)
-#define ATTR_GID (1 << 2)
-#define ATTR_SIZE (1 << 3)
-#define ATTR_ATIME (1 << 4)
-#define ATTR_MTIME (1 << 5)
-
 enum {
 	NAMES_LOST_RECORD, /* the ring was full */
 	NAMES_LOSSES,
@@ -133,10 +125,6 @@ struct inode___names {
 	__u32 i_rdev;
 } __attribute__((preserve_access_index));
 
-struct iattr {
-	unsigned int ia_valid;
-} __attribute__((preserve_access_index));
-
 static __always_inline bool has_name(struct dentry *dentry)
 {
 	return BPF_CORE_READ(dentry, d_hash.pprev);
@@ -206,8 +194,11 @@ static __noinline int tell(__u32 scratch, __u32 how, struct inode *inode, struct
 
 static __always_inline int created(__u32 scratch, struct dentry *dentry, struct inode *inode)
 {
+	/* Each socket and each pipe comes here: they end before anything costs more than a load. */
+	if (!inode || inode->i_sb->s_flags & SB_KERNMOUNT)
+		return 0;
 	/* A link has a name already; a file without one (O_TMPFILE) has no links. */
-	if (!inode || BPF_CORE_READ(inode, i_dentry.first) || !BPF_CORE_READ(inode, i_nlink) || !is_storage(inode))
+	if (BPF_CORE_READ(inode, i_dentry.first) || !BPF_CORE_READ(inode, i_nlink) || !is_storage(inode))
 		return 0;
 	return tell(scratch, NAME_CREATED, inode, dentry, NULL);
 }

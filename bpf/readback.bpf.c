@@ -9,7 +9,7 @@
  * Which files were written the agent says. What is opened for writing is remembered here as well, until the agent knows
  * whether it was written: a service may write its state when it is stopped, and read it when it is started at once.
  */
-#include "spoor.h"
+#include "compat.h"
 #include "storage.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -134,7 +134,7 @@ int BPF_PROG(readback_open, struct file *file)
 	writer = bpf_map_lookup_elem(&written, &key);
 	if (!writer && !(mode & FMODE_WRITE))
 		return 0;
-	cgroup_id = cgroup_of((void *)bpf_get_current_task());
+	cgroup_id = current_cgroup();
 	if (writer) {
 		if (writer->cgroup_id == cgroup_id)
 			return 0;

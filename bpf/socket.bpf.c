@@ -227,21 +227,14 @@ struct {
 /* How often the second program stood in for the first. */
 volatile __u64 rescued;
 
-/* Whether the sensor looks at a change of state. */
-static __always_inline bool concerns(struct sock *sk, int state)
-{
-	if (state != TCP_ESTABLISHED && state != TCP_CLOSE && state != TCP_SYN_SENT && state != TCP_SYN_RECV &&
-	    state != TCP_LISTEN)
-		return false;
-	/* An MPTCP socket goes through the same states as its TCP subflow, which carries the addresses and the bytes. */
-	return sk->sk_protocol == IPPROTO_TCP;
-}
-
 static __always_inline void change_state(struct sock *sk, int old, int state)
 {
 	__u64 address = (__u64)sk;
 	struct owner *owner;
 
+	/* An MPTCP socket goes through the same states as its TCP subflow, which carries the addresses and the bytes. */
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return;
 	switch (state) {
 	case TCP_SYN_SENT:
 		begin(sk, FLOW_OUTBOUND);
@@ -252,6 +245,11 @@ static __always_inline void change_state(struct sock *sk, int old, int state)
 	case TCP_SYN_RECV:
 		if (old == TCP_LISTEN) /* not one of two that connect to each other */
 			inherit(sk);
+		return;
+	case TCP_ESTABLISHED:
+	case TCP_CLOSE:
+		break;
+	default: /* on the way to CLOSE */
 		return;
 	}
 	owner = bpf_map_lookup_elem(&owners, &address);
@@ -278,8 +276,7 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int state)
 		return 0;
 	running[cpu].first = 1;
 	barrier();
-	if (concerns(sk, state))
-		change_state(sk, old, state);
+	change_state(sk, old, state);
 	barrier();
 	running[cpu].first = 0;
 	return 0;
@@ -291,8 +288,7 @@ int BPF_PROG(socket_state_again, struct sock *sk, int old, int state)
 	if (!running[bpf_get_smp_processor_id() & (TURN_CPUS - 1)].first || !my_turn())
 		return 0;
 	__sync_fetch_and_add(&rescued, 1);
-	if (concerns(sk, state))
-		change_state(sk, old, state);
+	change_state(sk, old, state);
 	return 0;
 }
 
