@@ -30,8 +30,8 @@ type author struct {
 	who sensor.Who
 	// The modification time that the writer left, Unix time in ns.
 	modTime uint64
-	// It wrote through a mapping, so that the time is not its last word.
-	pages bool
+	// It is known to have written by more than that time, which is not its last word then: through a mapping, say.
+	proven bool
 }
 
 func newAuthors(remembered int) (*authors, error) {
@@ -48,7 +48,7 @@ const flushAge = 50 * time.Millisecond
 
 // doubts keeps w back when it may be a flush. seen is when it was seen first.
 func (a *authors) doubts(w *sensor.Write, seen time.Time) bool {
-	if !w.Data || w.Pages || seen.Sub(time.Unix(0, int64(w.ModTime))) <= flushAge { //nolint:gosec // this century
+	if !w.Data || w.Proven || seen.Sub(time.Unix(0, int64(w.ModTime))) <= flushAge { //nolint:gosec // this century
 		return false
 	}
 	a.doubtful = append(a.doubtful, *w)
@@ -61,11 +61,11 @@ func (a *authors) wrote(w *sensor.Write) {
 		return
 	}
 	if before, ok := a.last.Get(w.Inode); ok && before.who == w.Who {
-		before.modTime, before.pages = max(before.modTime, w.ModTime), before.pages || w.Pages
+		before.modTime, before.proven = max(before.modTime, w.ModTime), before.proven || w.Proven
 		a.last.Add(w.Inode, before)
 		return
 	}
-	a.last.Add(w.Inode, author{w.Who, w.ModTime, w.Pages})
+	a.last.Add(w.Inode, author{w.Who, w.ModTime, w.Proven})
 }
 
 // settle hands to write what was in doubt and is no flush, the oldest first: of two that are in doubt the first one wrote.
@@ -73,7 +73,7 @@ func (a *authors) settle(write func(*sensor.Write)) {
 	slices.SortFunc(a.doubtful, func(x, y sensor.Write) int { return cmp.Compare(x.First, y.First) })
 	for i := range a.doubtful {
 		w := &a.doubtful[i]
-		if other, ok := a.last.Get(w.Inode); ok && other.who != w.Who && (other.pages || other.modTime >= w.ModTime) {
+		if other, ok := a.last.Get(w.Inode); ok && other.who != w.Who && (other.proven || other.modTime >= w.ModTime) {
 			a.flushes++
 			continue
 		}

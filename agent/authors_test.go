@@ -13,8 +13,8 @@ import (
 
 func TestAuthors(t *testing.T) {
 	const second = uint64(time.Second)
-	wrote := func(tgid uint32, first, modTime uint64, pages bool) sensor.Write {
-		return sensor.Write{Who: sensor.Who{Tgid: tgid}, Inode: sensor.Inode{Number: 7}, Data: true, Pages: pages, First: first, ModTime: modTime}
+	wrote := func(tgid uint32, first, modTime uint64, proven bool) sensor.Write {
+		return sensor.Write{Who: sensor.Who{Tgid: tgid}, Inode: sensor.Inode{Number: 7}, Data: true, Proven: proven, First: first, ModTime: modTime}
 	}
 	for _, tc := range []struct {
 		name    string

@@ -16,6 +16,8 @@ const (
 	lossesEvery = 5 * time.Second
 	// How often the bytes of connections that live on are read, and who answered on connected UDP sockets.
 	bytesEvery = 10 * time.Second
+	// How often it is asked whether the kernel has loaded the module of a file system.
+	modulesEvery = 10 * time.Second
 )
 
 // chore is something that the observing goroutine does now and then.
@@ -40,6 +42,7 @@ func (a *Agent) observe(ctx context.Context) error {
 		{every: clockEvery, do: func(time.Time) error { return a.clock.Sync() }, last: next},
 		{every: lossesEvery, do: a.reportLosses, last: next},
 		{every: bytesEvery, do: func(time.Time) error { return a.lookAtSockets() }, last: next},
+		{every: modulesEvery, do: func(time.Time) error { return a.extendFile() }, last: next},
 		{every: a.o.MemoryInterval, do: a.tellShares},
 		{every: a.o.UnixInterval, do: a.tellJoints},
 	}

@@ -59,17 +59,6 @@ func (a *Agent) without(c *spoorv1.Coverage) bool {
 	return true
 }
 
-func (a *Agent) openFile() error {
-	c := fileCoverage()
-	a.coverage = append(a.coverage, processCoverage(), c)
-	if a.without(c) {
-		return nil
-	}
-	var err error
-	a.file, err = sensor.OpenFile(sensor.FileOptions{Facts: a.o.FileFacts, NameRing: a.o.NameRingBytes, Pins: a.pins})
-	return err
-}
-
 func (a *Agent) openSocket() error {
 	c := &spoorv1.Coverage{Sensor: "socket"}
 	a.coverage = append(a.coverage, c)

@@ -2,7 +2,7 @@
 
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * File writes: which process changed which inode, since when, how far.
+ * File writes: which process changed which inode.
  *
  *   writeback_mark_inode_dirty   an inode's content, size, owner, mode or times changed, in the context of the process
  *                                that changed it, whatever the way in: write, mmap, io_uring, splice, truncate
@@ -11,118 +11,24 @@
  * again must cost a few nanoseconds: a per-CPU memory of the last few (process, inode) pairs ends it there until the
  * next jiffy. Facts are kept in a map keyed by what they are about; the agent swaps that map for an empty one when
  * it reads. The ring only carries names.
+ *
+ * Some file systems make some changes without marking the inode dirty. Where the kernel lets programs be attached to its functions,
+ * these see them, in the full tier:
+ *
+ *   vfs_fallocate                              blocks were allocated, or made holes
+ *   vfs_clone_file_range, vfs_copy_file_range  a file got another one's content
+ *   notify_change                              the size was set
+ *   __iomap_dio_rw                             a write past the page cache
+ *   xfs_vn_update_time                         xfs moves the times of a file, at most once per tick; the first sign of a write to
+ *                                              a page that somebody else made dirty
+ *   btrfs_file_write_iter                      a write; btrfs gives no other sign of that
  */
-#include "spoor.h"
 #include "compat.h"
-#include "path.h"
+#include "file.h"
+#include "storage.h"
 #include "turn.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-/* include/uapi/linux/stat.h */
-#define S_IFMT 00170000
-#define S_IFREG 0100000
-
-/* include/linux/fs.h since 6.13: the top bit of i_ctime_nsec says that somebody has asked for the time */
-#define I_CTIME_QUERIED (1U << 31)
-
-/* include/linux/fs.h: a mount that only the kernel uses (memfd, SysV shm) */
-#define SB_KERNMOUNT (1 << 22)
-
-enum {
-	FILE_LOST_FACT, /* the map of facts was full */
-	FILE_LOST_NAME, /* the ring of names was full; the fact itself is kept */
-	FILE_SKIPPED_WRITEBACK, /* a kernel worker wrote back what somebody had changed before: no loss, shown for the sum */
-	FILE_LOSSES,
-};
-
-LOSS_MAP(FILE_LOSSES);
-
-struct file_key {
-	struct who who;
-	__u64 inode;
-	__u32 dev; /* s_dev: major << 20 | minor */
-	__u32 generation;
-};
-ASSERT_SIZE(struct file_key, 32);
-
-/* Flags of a file_fact */
-#define FILE_DATA (1 << 0) /* content changed, and not just owner, mode or times */
-#define FILE_UNCERTAIN (1 << 1) /* nothing seen but times that a read may have moved, too */
-#define FILE_CUT (1 << 2) /* in names: the path lacks its beginning */
-#define FILE_PAGES (1 << 4) /* seen by a page that was dirtied, which needs no further proof */
-#define FILE_NAMELESS (1 << 3) /* had no name yet: a new inode is dirty before it is linked */
-
-struct file_fact {
-	__u64 first; /* ns since boot */
-	__u64 last;
-	__u64 size_before;
-	__u64 size_after;
-	__u64 cgroup_id;
-	__u32 changes; /* jiffies in which the inode was marked dirty, per CPU */
-	__u32 flags;
-	__u32 mnt_ns;
-	__u32 links;
-	__u64 mtime; /* Unix time in ns, the latest of the changes that only times tell of */
-};
-ASSERT_SIZE(struct file_fact, 64);
-
-/*
- * The facts since the agent last read. It puts an empty map in and empties the one it took out; the kernel waits with
- * that until no program uses the old one. The agent sets the size. A fact that finds no room is counted.
- */
-struct file_facts {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 32768);
-	__type(key, struct file_key);
-	__type(value, struct file_fact);
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__array(values, struct file_facts);
-} facts SEC(".maps");
-
-/* A map inside a map leaves its types out of the BTF that bpf2go reads, unless something else names them. */
-const struct file_key *unused_file_key __attribute__((unused));
-const struct file_fact *unused_file_fact __attribute__((unused));
-
-/* How often the agent swapped the maps: what was remembered of an earlier map does not count. Written by the agent. */
-volatile __u32 window;
-
-/* How many facts were touched since the agent started: lets it leave an idle map alone. */
-volatile __u64 touched;
-
-/* One component of a path a NUL-terminated string, leaf first, behind this head. */
-struct file_name {
-	__u64 inode;
-	__u32 dev;
-	__u32 generation;
-	__u32 bytes;
-	__u32 flags;
-};
-ASSERT_SIZE(struct file_name, 24);
-
-/* Names for the agent, which empties it when it reads facts. When it is full the name is lost and counted. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 8 << 20);
-} name_ring SEC(".maps");
-
-struct name_scratch {
-	struct file_name name;
-	struct text text;
-};
-
-/* Where a name is put together: too large for the stack. One a CPU, never full. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct name_scratch);
-} name_scratch SEC(".maps");
 
 /* What this CPU did last; see the head of this file. */
 #define RECENT 16
@@ -146,6 +52,22 @@ struct {
 	__type(value, struct recent);
 } recent SEC(".maps");
 
+static __always_inline bool is_recent(struct recent *r, __u64 jiffy, struct inode *inode, __u32 tgid, __u32 exec_count)
+{
+	return r->jiffy == jiffy && r->inode == (__u64)inode && r->number == inode->i_ino && r->tgid == tgid &&
+	       r->exec_count == exec_count && r->window == window;
+}
+
+static __always_inline void remember(struct recent *r, __u64 jiffy, struct inode *inode, __u32 tgid, __u32 exec_count)
+{
+	r->jiffy = jiffy;
+	r->inode = (__u64)inode;
+	r->number = inode->i_ino;
+	r->tgid = tgid;
+	r->exec_count = exec_count;
+	r->window = window;
+}
+
 /* Before 6.11 the times were whole timespecs, before 6.7 without underscores. */
 struct inode___timespec {
 	struct timespec64 i_atime;
@@ -155,6 +77,9 @@ struct inode___timespec {
 	struct timespec64 __i_mtime;
 	struct timespec64 __i_ctime;
 } __attribute__((preserve_access_index));
+
+/* Since 6.13 the top bit of i_ctime_nsec says that somebody has asked for the time */
+#define I_CTIME_QUERIED (1U << 31)
 
 #define TIME_NS(sec, nsec) ((__u64)(sec) * 1000000000 + (nsec))
 
@@ -210,92 +135,6 @@ static __always_inline bool only_pages(int dirty)
 	return dirty & pages && !(dirty & sync);
 }
 
-/*
- * Sends the path of inode within its file system: user space knows where that is mounted. False when the inode has no
- * name: it is new and not linked yet, or will never be, as with O_TMPFILE.
- */
-static __noinline bool send_name(struct inode *inode, const struct file_key *key)
-{
-	struct hlist_node *alias = BPF_CORE_READ(inode, i_dentry.first);
-	struct name_scratch *s;
-	struct dentry *dentry;
-	__u32 zero = 0, used;
-
-	s = bpf_map_lookup_elem(&name_scratch, &zero);
-	if (!alias)
-		return false;
-	if (!s || !key) /* cannot be: an array of one */
-		return true;
-	s->name.inode = key->inode;
-	s->name.dev = key->dev;
-	s->name.generation = key->generation;
-	s->name.flags = 0;
-	s->text.used = 0;
-	dentry = (void *)alias - bpf_core_field_offset(struct dentry, d_u.d_alias);
-	if (!append_path(&s->text, dentry, NULL))
-		s->name.flags |= FILE_CUT;
-	used = s->text.used;
-	s->name.bytes = used;
-	if (used > TEXT_BYTES) /* cannot be: one path; says so to the verifier */
-		return true;
-	if (bpf_ringbuf_output(&name_ring, s, offsetof(struct name_scratch, text.bytes) + used, BPF_RB_NO_WAKEUP))
-		count_loss(&losses, FILE_LOST_NAME);
-	return true;
-}
-
-/* The rest of the hook, once a jiffy for each process and inode. */
-static __noinline int record_write(struct inode *inode, __u32 flags, __u64 mtime)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct file_fact *fact, fresh;
-	struct file_key key;
-	__u32 zero = 0;
-	void *map;
-
-	if (!inode)
-		return 0;
-	map = bpf_map_lookup_elem(&facts, &zero);
-	if (!map) /* not filled yet: the agent attaches after it filled it */
-		return 0;
-	__sync_fetch_and_add(&touched, 1);
-	who_is(task, &key.who);
-	key.inode = BPF_CORE_READ(inode, i_ino);
-	key.dev = BPF_CORE_READ(inode, i_sb, s_dev);
-	key.generation = BPF_CORE_READ(inode, i_generation);
-
-	fact = bpf_map_lookup_elem(map, &key);
-	if (!fact) {
-		fresh.first = bpf_ktime_get_boot_ns();
-		fresh.last = fresh.first;
-		fresh.size_before = BPF_CORE_READ(inode, i_size);
-		fresh.size_after = fresh.size_before;
-		fresh.cgroup_id = cgroup_of(task);
-		fresh.changes = 1;
-		fresh.flags = flags | (send_name(inode, &key) ? 0 : FILE_NAMELESS);
-		fresh.mnt_ns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
-		fresh.links = BPF_CORE_READ(inode, i_nlink);
-		fresh.mtime = mtime;
-		if (!bpf_map_update_elem(map, &key, &fresh, BPF_NOEXIST))
-			return 0;
-		fact = bpf_map_lookup_elem(map, &key);
-		if (!fact) { /* full; had another CPU been first, it were there now */
-			count_loss(&losses, FILE_LOST_FACT);
-			return 0;
-		}
-	}
-	if (fact->flags & FILE_NAMELESS && send_name(inode, &key))
-		fact->flags &= ~FILE_NAMELESS;
-	fact->last = bpf_ktime_get_boot_ns();
-	fact->size_after = BPF_CORE_READ(inode, i_size);
-	fact->links = BPF_CORE_READ(inode, i_nlink);
-	if (mtime > fact->mtime)
-		fact->mtime = mtime;
-	if (!(flags & FILE_UNCERTAIN))
-		fact->flags = (fact->flags | flags) & ~FILE_UNCERTAIN;
-	__sync_fetch_and_add(&fact->changes, 1);
-	return 0;
-}
-
 SEC("tp_btf/writeback_mark_inode_dirty")
 int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 {
@@ -307,12 +146,11 @@ int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 
 	current_image(&tgid, &exec_count, &task_flags);
 	if (only_pages(dirty))
-		flags = FILE_DATA | FILE_PAGES;
+		flags = FILE_DATA | FILE_PROVEN;
 	r = bpf_map_lookup_elem(&recent, &slot);
 	if (!r) /* cannot be: slot is in range */
 		return 0;
-	if (r->jiffy == jiffy && r->inode == (__u64)inode && r->number == inode->i_ino && r->tgid == tgid &&
-	    r->exec_count == exec_count && r->window == window && (r->flags & flags) == flags) {
+	if (is_recent(r, jiffy, inode, tgid, exec_count) && (r->flags & flags) == flags) {
 		r->size = inode->i_size;
 		return 0;
 	}
@@ -347,13 +185,140 @@ int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 	}
 	if (!(r->jiffy == jiffy && r->inode == (__u64)inode && r->tgid == tgid && r->window == window))
 		r->flags = 0;
-	r->jiffy = jiffy;
-	r->inode = (__u64)inode;
-	r->number = inode->i_ino;
-	r->tgid = tgid;
-	r->exec_count = exec_count;
-	r->window = window;
+	remember(r, jiffy, inode, tgid, exec_count);
 	r->flags |= flags;
 	r->size = inode->i_size;
-	return record_write(inode, flags, mtime);
+	return record_write(inode, flags, mtime, SCRATCH_DIRTY);
+}
+
+/* The current process changed the content of inode, which the call that it made proves. */
+static __always_inline int changed(struct inode *inode, __u32 scratch)
+{
+	__u32 tgid, exec_count, task_flags;
+
+	if (!inode || (BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFREG || !is_storage(inode) || !my_turn())
+		return 0;
+	current_image(&tgid, &exec_count, &task_flags);
+	if (task_flags & PF_WQ_WORKER) {
+		count_loss(&losses, FILE_SKIPPED_WRITEBACK);
+		return 0;
+	}
+	return record_write(inode, FILE_DATA | FILE_PROVEN, 0, scratch);
+}
+
+SEC("fexit/vfs_fallocate")
+int BPF_PROG(file_allocated, struct file *file, int mode, __s64 offset, __s64 len, int error)
+{
+	return error ? 0 : changed(BPF_CORE_READ(file, f_inode), SCRATCH_ALLOCATED);
+}
+
+SEC("fexit/vfs_clone_file_range")
+int BPF_PROG(file_cloned, struct file *from, __s64 from_pos, struct file *file, __s64 pos, __s64 len, __u32 flags,
+	     __s64 done)
+{
+	return done <= 0 ? 0 : changed(BPF_CORE_READ(file, f_inode), SCRATCH_CLONED);
+}
+
+SEC("fexit/vfs_copy_file_range")
+int BPF_PROG(file_copied, struct file *from, __s64 from_pos, struct file *file, __s64 pos, __u64 len, __u32 flags,
+	     __s64 done)
+{
+	return done <= 0 ? 0 : changed(BPF_CORE_READ(file, f_inode), SCRATCH_COPIED);
+}
+
+static __always_inline int resized(struct dentry *dentry, struct iattr *attr, int error)
+{
+	if (error || !(BPF_CORE_READ(attr, ia_valid) & ATTR_SIZE))
+		return 0;
+	return changed(BPF_CORE_READ(dentry, d_inode), SCRATCH_RESIZED);
+}
+
+/* Since 5.12 there is one argument more (549c7297717c): the agent takes the program that fits. The result stands behind them. */
+SEC("fexit/notify_change")
+int file_resized(__u64 *ctx)
+{
+	return resized((struct dentry *)ctx[1], (struct iattr *)ctx[2], (int)ctx[4]);
+}
+
+SEC("fexit/notify_change")
+int file_resized_unmapped(__u64 *ctx)
+{
+	return resized((struct dentry *)ctx[0], (struct iattr *)ctx[1], (int)ctx[3]);
+}
+
+struct kiocb {
+	struct file *ki_filp;
+} KERNEL_TYPE;
+
+struct iov_iter {
+	bool data_source;
+} KERNEL_TYPE;
+
+/* Before 5.14 the lowest bit of the type said it. */
+struct iov_iter___type {
+	unsigned int type;
+} KERNEL_TYPE;
+
+static __always_inline bool is_write(struct iov_iter *data)
+{
+	struct iov_iter___type *old = (void *)data;
+
+	if (bpf_core_field_exists(data->data_source))
+		return BPF_CORE_READ(data, data_source);
+	return BPF_CORE_READ(old, type) & 1;
+}
+
+/* include/linux/errno.h: it goes on, and will be done later */
+#define EIOCBQUEUED 529
+
+/* Until 5.15; later kernels have more arguments than a program can be given before 6.6, and mark the inode or move its times. */
+SEC("fexit/__iomap_dio_rw")
+int BPF_PROG(file_direct, struct kiocb *iocb, struct iov_iter *data, void *ops, void *dops, bool wait, __s64 done)
+{
+	bool failed = !done || (done < 0 && done >= -4095 && done != -EIOCBQUEUED);
+
+	return failed || !is_write(data) ? 0 : changed(BPF_CORE_READ(iocb, ki_filp, f_inode), SCRATCH_DIRECT);
+}
+
+/* include/linux/fs.h: which times are to be moved */
+#define S_MTIME 2
+
+/* Until 6.5 the time stands between the two. */
+SEC("fentry/xfs_vn_update_time")
+int file_timed(__u64 *ctx)
+{
+	return ctx[1] & S_MTIME ? changed((struct inode *)ctx[0], SCRATCH_TIMED) : 0;
+}
+
+SEC("fentry/xfs_vn_update_time")
+int file_timed_given(__u64 *ctx)
+{
+	return ctx[2] & S_MTIME ? changed((struct inode *)ctx[0], SCRATCH_TIMED) : 0;
+}
+
+/* As recent, for what is called once per write. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, RECENT);
+	__type(key, __u32);
+	__type(value, struct recent);
+} recent_written SEC(".maps");
+
+SEC("fexit/btrfs_file_write_iter")
+int BPF_PROG(file_written, struct kiocb *iocb, struct iov_iter *data, __s64 done)
+{
+	struct inode *inode = iocb->ki_filp->f_inode;
+	__u32 slot = ((__u64)inode >> 7) & (RECENT - 1), tgid, exec_count, task_flags;
+	struct recent *r = bpf_map_lookup_elem(&recent_written, &slot);
+	__u64 jiffy = bpf_jiffies64();
+
+	if (!r) /* cannot be: slot is in range */
+		return 0;
+	current_image(&tgid, &exec_count, &task_flags);
+	if (is_recent(r, jiffy, inode, tgid, exec_count))
+		return 0;
+	if (done <= 0 && done != -EIOCBQUEUED)
+		return 0;
+	remember(r, jiffy, inode, tgid, exec_count);
+	return changed(inode, SCRATCH_WRITTEN);
 }

@@ -78,20 +78,30 @@ type FileWho struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FileMapFacts          = "facts"
-	FileMapLosses         = "losses"
-	FileMapNameRing       = "name_ring"
-	FileMapNameScratch    = "name_scratch"
-	FileMapRecent         = "recent"
-	FileProgFileDirty     = "file_dirty"
-	FileVarGeneration     = "generation"
-	FileVarTouched        = "touched"
-	FileVarTurns          = "turns"
-	FileVarUnusedFileFact = "unused_file_fact"
-	FileVarUnusedFileKey  = "unused_file_key"
-	FileVarV1Hierarchy    = "v1_hierarchy"
-	FileVarV1Subsys       = "v1_subsys"
-	FileVarWindow         = "window"
+	FileMapFacts                = "facts"
+	FileMapLosses               = "losses"
+	FileMapNameRing             = "name_ring"
+	FileMapNameScratch          = "name_scratch"
+	FileMapRecent               = "recent"
+	FileMapRecentWritten        = "recent_written"
+	FileProgFileAllocated       = "file_allocated"
+	FileProgFileCloned          = "file_cloned"
+	FileProgFileCopied          = "file_copied"
+	FileProgFileDirect          = "file_direct"
+	FileProgFileDirty           = "file_dirty"
+	FileProgFileResized         = "file_resized"
+	FileProgFileResizedUnmapped = "file_resized_unmapped"
+	FileProgFileTimed           = "file_timed"
+	FileProgFileTimedGiven      = "file_timed_given"
+	FileProgFileWritten         = "file_written"
+	FileVarGeneration           = "generation"
+	FileVarTouched              = "touched"
+	FileVarTurns                = "turns"
+	FileVarUnusedFileFact       = "unused_file_fact"
+	FileVarUnusedFileKey        = "unused_file_key"
+	FileVarV1Hierarchy          = "v1_hierarchy"
+	FileVarV1Subsys             = "v1_subsys"
+	FileVarWindow               = "window"
 )
 
 // LoadFile returns the embedded CollectionSpec for File.
@@ -136,18 +146,28 @@ type FileSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FileProgramSpecs struct {
-	FileDirty *ebpf.ProgramSpec `ebpf:"file_dirty"`
+	FileAllocated       *ebpf.ProgramSpec `ebpf:"file_allocated"`
+	FileCloned          *ebpf.ProgramSpec `ebpf:"file_cloned"`
+	FileCopied          *ebpf.ProgramSpec `ebpf:"file_copied"`
+	FileDirect          *ebpf.ProgramSpec `ebpf:"file_direct"`
+	FileDirty           *ebpf.ProgramSpec `ebpf:"file_dirty"`
+	FileResized         *ebpf.ProgramSpec `ebpf:"file_resized"`
+	FileResizedUnmapped *ebpf.ProgramSpec `ebpf:"file_resized_unmapped"`
+	FileTimed           *ebpf.ProgramSpec `ebpf:"file_timed"`
+	FileTimedGiven      *ebpf.ProgramSpec `ebpf:"file_timed_given"`
+	FileWritten         *ebpf.ProgramSpec `ebpf:"file_written"`
 }
 
 // FileMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FileMapSpecs struct {
-	Facts       *ebpf.MapSpec `ebpf:"facts"`
-	Losses      *ebpf.MapSpec `ebpf:"losses"`
-	NameRing    *ebpf.MapSpec `ebpf:"name_ring"`
-	NameScratch *ebpf.MapSpec `ebpf:"name_scratch"`
-	Recent      *ebpf.MapSpec `ebpf:"recent"`
+	Facts         *ebpf.MapSpec `ebpf:"facts"`
+	Losses        *ebpf.MapSpec `ebpf:"losses"`
+	NameRing      *ebpf.MapSpec `ebpf:"name_ring"`
+	NameScratch   *ebpf.MapSpec `ebpf:"name_scratch"`
+	Recent        *ebpf.MapSpec `ebpf:"recent"`
+	RecentWritten *ebpf.MapSpec `ebpf:"recent_written"`
 }
 
 // FileVariableSpecs contains global variables before they are loaded into the kernel.
@@ -184,11 +204,12 @@ func (o *FileObjects) Close() error {
 //
 // It can be passed to LoadFileObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FileMaps struct {
-	Facts       *ebpf.Map `ebpf:"facts"`
-	Losses      *ebpf.Map `ebpf:"losses"`
-	NameRing    *ebpf.Map `ebpf:"name_ring"`
-	NameScratch *ebpf.Map `ebpf:"name_scratch"`
-	Recent      *ebpf.Map `ebpf:"recent"`
+	Facts         *ebpf.Map `ebpf:"facts"`
+	Losses        *ebpf.Map `ebpf:"losses"`
+	NameRing      *ebpf.Map `ebpf:"name_ring"`
+	NameScratch   *ebpf.Map `ebpf:"name_scratch"`
+	Recent        *ebpf.Map `ebpf:"recent"`
+	RecentWritten *ebpf.Map `ebpf:"recent_written"`
 }
 
 func (m *FileMaps) Close() error {
@@ -198,6 +219,7 @@ func (m *FileMaps) Close() error {
 		m.NameRing,
 		m.NameScratch,
 		m.Recent,
+		m.RecentWritten,
 	)
 }
 
@@ -219,12 +241,30 @@ type FileVariables struct {
 //
 // It can be passed to LoadFileObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FilePrograms struct {
-	FileDirty *ebpf.Program `ebpf:"file_dirty"`
+	FileAllocated       *ebpf.Program `ebpf:"file_allocated"`
+	FileCloned          *ebpf.Program `ebpf:"file_cloned"`
+	FileCopied          *ebpf.Program `ebpf:"file_copied"`
+	FileDirect          *ebpf.Program `ebpf:"file_direct"`
+	FileDirty           *ebpf.Program `ebpf:"file_dirty"`
+	FileResized         *ebpf.Program `ebpf:"file_resized"`
+	FileResizedUnmapped *ebpf.Program `ebpf:"file_resized_unmapped"`
+	FileTimed           *ebpf.Program `ebpf:"file_timed"`
+	FileTimedGiven      *ebpf.Program `ebpf:"file_timed_given"`
+	FileWritten         *ebpf.Program `ebpf:"file_written"`
 }
 
 func (p *FilePrograms) Close() error {
 	return _FileClose(
+		p.FileAllocated,
+		p.FileCloned,
+		p.FileCopied,
+		p.FileDirect,
 		p.FileDirty,
+		p.FileResized,
+		p.FileResizedUnmapped,
+		p.FileTimed,
+		p.FileTimedGiven,
+		p.FileWritten,
 	)
 }
 

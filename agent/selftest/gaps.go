@@ -17,8 +17,8 @@ type gap struct {
 	acts []string
 	// fs are the file systems; empty means all.
 	fs []string
-	// tier, when set, is the only one that has the gap.
-	tier string
+	// base, when set, names the sensor whose base tier alone has the gap.
+	base string
 	// before, when set, is the first kernel without the gap.
 	before string
 	why    string
@@ -44,25 +44,33 @@ func gaps() []gap {
 				"or when it asked for its peer's address",
 		},
 		{
-			acts: []string{"overwrite-dirty"}, fs: []string{"xfs", "btrfs", "overlay-xfs"},
+			acts: []string{"overwrite-dirty"}, fs: []string{"xfs", "btrfs", "overlay-xfs"}, base: "file",
 			why: "xfs and btrfs mark an inode dirty when its first page becomes so: whoever changes a page that another has made dirty is not told " +
 				"until that is on disk",
 		},
 		{
-			acts: []string{"direct", "aio-direct"}, fs: []string{"btrfs"}, before: "6.12",
+			acts: []string{"overwrite-dirty"}, fs: []string{"xfs", "btrfs", "overlay-xfs"}, before: "5.11",
+			why: "xfs and btrfs are modules, and kernels before 5.11 tell no types of those, without which programs cannot be attached to their functions",
+		},
+		{
+			acts: []string{"overwrite-dirty"}, fs: []string{"xfs", "overlay-xfs"}, sometimes: true,
+			why: "xfs moves the time of a file once in a clock tick (1 to 10 ms): who changes a page that another has made dirty in that tick is not told",
+		},
+		{
+			acts: []string{"direct", "aio-direct"}, fs: []string{"btrfs"}, base: "file", before: "6.12",
 			why: "btrfs did not mark the inode dirty for O_DIRECT; it does in 6.12",
 		},
 		{
-			acts: []string{"direct", "aio-direct"}, fs: []string{"xfs", "overlay-xfs"},
+			acts: []string{"direct", "aio-direct"}, fs: []string{"xfs", "overlay-xfs"}, base: "file",
 			why: "xfs changes sizes and times in transactions of its own, which do not mark the inode dirty unless a page becomes so: not O_DIRECT",
 		},
 		{
-			acts: []string{"copy-file-range", "reflink", "fallocate", "punch-hole"}, fs: []string{"xfs", "btrfs", "overlay-xfs"},
+			acts: []string{"copy-file-range", "reflink", "fallocate", "punch-hole"}, fs: []string{"xfs", "btrfs", "overlay-xfs"}, base: "file",
 			why: "xfs and btrfs change blocks and sizes in transactions of their own, which do not mark the inode dirty unless a page becomes so: not " +
 				"reflinks (copy_file_range makes them there) and fallocate",
 		},
 		{
-			acts: []string{"truncate"}, fs: []string{"btrfs"},
+			acts: []string{"truncate"}, fs: []string{"btrfs"}, base: "file",
 			why: "btrfs cuts a file in a transaction of its own, which does not mark the inode dirty",
 		},
 		{
@@ -70,7 +78,7 @@ func gaps() []gap {
 			why: "ext4 changes the inode when it puts new pages on disk: who has that done (fsync) within 50 ms of the write is told as a writer, too",
 		},
 		{
-			acts: []string{"cp", "rsync"}, fs: []string{"xfs", "btrfs", "overlay-xfs"}, sometimes: true,
+			acts: []string{"cp", "rsync"}, fs: []string{"xfs", "btrfs", "overlay-xfs"}, base: "file", sometimes: true,
 			why: "a program that copies by reflink changes a file in a way that does not mark the inode dirty",
 		},
 		{
@@ -94,11 +102,11 @@ func gaps() []gap {
 				"rename", "rename-exchange", "rename-directory", "link", "symlink", "unlink", "mkdir", "rmdir", "mkfifo", "mknod", "chmod", "chown",
 				"setxattr", "utimes", "io-uring-renameat", "io-uring-unlinkat",
 			},
-			fs: []string{"tmpfs"}, tier: agent.TierBase, before: "5.13",
+			fs: []string{"tmpfs"}, base: "names", before: "5.13",
 			why: "before 5.13 tmpfs gives no id by which fanotify could name its files",
 		},
 		{
-			acts: []string{"truncate", "ftruncate-extend", "punch-hole", "fallocate"}, fs: []string{"tmpfs"}, sometimes: true,
+			acts: []string{"truncate", "ftruncate-extend", "punch-hole", "fallocate"}, fs: []string{"tmpfs"}, base: "file", sometimes: true,
 			why: "tmpfs does not announce changes of size",
 		},
 		{
@@ -115,7 +123,7 @@ func gaps() []gap {
 // gap returns why an act is not seen on a file system, if that is known.
 func (n *node) gap(name, fs string) (gap, bool) {
 	for _, g := range gaps() {
-		if len(g.fs) > 0 && !contains(g.fs, fs) || g.tier != "" && g.tier != n.tier {
+		if len(g.fs) > 0 && !contains(g.fs, fs) || g.base != "" && n.sensor(g.base).Tier != agent.TierBase {
 			continue
 		}
 		if g.before != "" && !older(n.release, g.before) {

@@ -40,8 +40,8 @@ type Write struct {
 	MntNS uint32
 	// Content changed, and not just owner, mode or times.
 	Data bool
-	// Data is proven by a page that was dirtied. Otherwise it is true if ModTime is of the interval.
-	Pages bool
+	// Data is proven, by a page that was dirtied or a call that succeeded. Otherwise it is true if ModTime is of the interval.
+	Proven bool
 	// Nanoseconds of Unix time: the latest modification time that the changes moved the file to, 0 when none did.
 	ModTime uint64
 	// Only times moved that a read may move, too.
@@ -60,9 +60,16 @@ const rememberedNames = 32768
 
 // File observes changes of regular files.
 type File struct {
-	objects bpf.FileObjects
-	links   []link.Link
-	set     *pin.Set
+	spec       *ebpf.CollectionSpec
+	collection *ebpf.Collection
+	// Those of the full tier are no part of collection.
+	programs []*ebpf.Program
+	links    []link.Link
+	set      *pin.Set
+	// Whether it is the full tier; the file systems whose modules it sees into then, and why it does not see into others.
+	full    bool
+	modules map[string]bool
+	blind   map[string]error
 	losses  *losses
 	facts   *facts[bpf.FileFileKey, bpf.FileFileFact]
 	ring    *ring
@@ -86,6 +93,8 @@ type FileOptions struct {
 	Facts uint32
 	// Bytes of the ring of names, a power of two.
 	NameRing uint32
+	// Full takes programs on the kernel's own functions, too. OpenFile fails where it does not allow them.
+	Full bool
 	// Where maps and links are kept for the next agent, and taken over from an earlier one; nil keeps nothing.
 	Pins *pin.Directory
 }
@@ -110,38 +119,52 @@ func OpenFile(o FileOptions) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{names: names, set: set}
-	if err := load(set, spec, &f.objects); err != nil {
-		return nil, errors.Join(explain("file", err), set.Close())
-	}
-	if f.losses, err = newLosses(set, f.objects.Losses, fileLosses); err != nil {
-		return nil, errors.Join(fmt.Errorf("file sensor: %w", err), f.Close())
-	}
-	if err := f.objects.Window.Get(&f.window); err != nil {
-		return nil, errors.Join(fmt.Errorf("file sensor: %w", err), f.Close())
-	}
-	f.facts, err = newFacts[bpf.FileFileKey, bpf.FileFileFact](set, f.objects.Facts, spec.Maps[bpf.FileMapFacts], o.Facts)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("file sensor: %w", err), f.Close())
-	}
-	if f.ring, err = openRing(f.objects.NameRing); err != nil {
-		return nil, errors.Join(fmt.Errorf("file sensor: %w", err), f.Close())
-	}
-	f.named = f.ring.read
-	if f.links, err = attach(set, f.objects.FileDirty); err != nil {
-		return nil, errors.Join(fmt.Errorf("file sensor: %w", err), f.Close())
-	}
-	if err := f.inherit(); err != nil {
-		return nil, errors.Join(fmt.Errorf("file sensor: %w", err), f.Close())
+	f := &File{spec: spec, names: names, set: set, modules: map[string]bool{}, blind: map[string]error{}}
+	if err := f.start(&o); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+func (f *File) start(o *FileOptions) error {
+	var err error
+	if f.collection, err = ebpf.NewCollectionWithOptions(f.base(), ebpf.CollectionOptions{MapReplacements: f.set.Maps()}); err != nil {
+		return explain("file", err)
+	}
+	if o.Full {
+		if f.programs, err = f.loadFull(); err != nil {
+			return fmt.Errorf("file sensor: %w", err)
+		}
+		f.full = true
+	}
+	if f.losses, err = newLosses(f.set, f.collection.Maps[bpf.FileMapLosses], fileLosses); err != nil {
+		return fmt.Errorf("file sensor: %w", err)
+	}
+	if err := f.collection.Variables[bpf.FileVarWindow].Get(&f.window); err != nil {
+		return fmt.Errorf("file sensor: %w", err)
+	}
+	f.facts, err = newFacts[bpf.FileFileKey, bpf.FileFileFact](f.set, f.collection.Maps[bpf.FileMapFacts], f.spec.Maps[bpf.FileMapFacts], o.Facts)
+	if err != nil {
+		return fmt.Errorf("file sensor: %w", err)
+	}
+	if f.ring, err = openRing(f.collection.Maps[bpf.FileMapNameRing]); err != nil {
+		return fmt.Errorf("file sensor: %w", err)
+	}
+	f.named = f.ring.read
+	if f.links, err = attach(f.set, f.Programs()...); err != nil {
+		return fmt.Errorf("file sensor: %w", err)
+	}
+	if err := f.inherit(); err != nil {
+		return fmt.Errorf("file sensor: %w", err)
+	}
+	return nil
 }
 
 // Exchange ends the current interval: what happened up to now is what the next Read returns. It reports false, and need
 // not be followed by Read, when nothing happened.
 func (f *File) Exchange() (bool, error) {
 	var touched uint64
-	if err := f.objects.Touched.Get(&touched); err != nil {
+	if err := f.collection.Variables[bpf.FileVarTouched].Get(&touched); err != nil {
 		return false, fmt.Errorf("file sensor: %w", err)
 	}
 	if touched == f.touched && f.facts.settled {
@@ -161,7 +184,7 @@ func (f *File) Exchange() (bool, error) {
 	f.named = named
 	// After the exchange: a CPU that remembers the old number then writes its next change into the new map.
 	f.window++
-	if err := f.objects.Window.Set(f.window); err != nil {
+	if err := f.collection.Variables[bpf.FileVarWindow].Set(f.window); err != nil {
 		return false, fmt.Errorf("file sensor: %w", err)
 	}
 	return true, nil
@@ -184,7 +207,7 @@ func (f *File) Read(fn func(*Write)) error {
 			Inode: Inode{Number: k.Inode, Dev: k.Dev, Generation: k.Generation},
 			First: v.First, Last: v.Last, SizeBefore: v.SizeBefore, SizeAfter: v.SizeAfter,
 			CgroupID: v.CgroupId, Changes: v.Changes, Links: v.Links, MntNS: v.MntNs,
-			Data: v.Flags&fileData != 0, Pages: v.Flags&filePages != 0, ModTime: v.Mtime, Uncertain: v.Flags&fileUncertain != 0,
+			Data: v.Flags&fileData != 0, Proven: v.Flags&fileProven != 0, ModTime: v.Mtime, Uncertain: v.Flags&fileUncertain != 0,
 		}
 		if size, ok := sizes[recentKey{w.Inode.Number, w.Who.Tgid}]; ok {
 			w.SizeAfter = size
@@ -211,8 +234,9 @@ func (f *File) readSizes() (map[recentKey]uint64, error) {
 	sizes := map[recentKey]uint64{}
 	jiffies := map[recentKey]uint64{}
 	var perCPU []bpf.FileRecent
-	for slot := range f.objects.Recent.MaxEntries() {
-		if err := f.objects.Recent.Lookup(slot, &perCPU); err != nil {
+	recent := f.collection.Maps[bpf.FileMapRecent]
+	for slot := range recent.MaxEntries() {
+		if err := recent.Lookup(slot, &perCPU); err != nil {
 			return nil, fmt.Errorf("read the latest sizes: %w", err)
 		}
 		for _, r := range perCPU {
@@ -291,7 +315,12 @@ func (f *File) Losses() ([]Loss, error) {
 }
 
 // Programs returns what is loaded, for measuring.
-func (f *File) Programs() []*ebpf.Program { return []*ebpf.Program{f.objects.FileDirty} }
+func (f *File) Programs() []*ebpf.Program {
+	return append([]*ebpf.Program{f.collection.Programs[bpf.FileProgFileDirty]}, f.programs...)
+}
+
+// Blind tells of the file systems whose module the full tier cannot see into, and why.
+func (f *File) Blind() map[string]error { return f.blind }
 
 // Close releases the sensor; what is not pinned is detached and unloaded.
 func (f *File) Close() error {
@@ -302,7 +331,13 @@ func (f *File) Close() error {
 	if f.facts != nil {
 		errs = append(errs, f.facts.close())
 	}
-	return errors.Join(append(errs, f.objects.Close())...)
+	for _, p := range f.programs {
+		errs = append(errs, p.Close())
+	}
+	if f.collection != nil {
+		f.collection.Close()
+	}
+	return errors.Join(errs...)
 }
 
 // Flags of file_fact and file_name (bpf/file.bpf.c).
@@ -310,5 +345,5 @@ const (
 	fileData      = 1 << 0
 	fileUncertain = 1 << 1
 	fileCut       = 1 << 2
-	filePages     = 1 << 4
+	fileProven    = 1 << 4
 )

@@ -93,18 +93,14 @@ func (n *ExactNames) start() error {
 	return nil
 }
 
-// variants are the programs of which one fits, by the number of arguments that the kernel's function has.
-var variants = []struct {
-	function string
-	programs map[int]string
-}{
-	{"vfs_link", map[int]string{5: "names_linked", 4: "names_linked_unmapped"}},
-	{"notify_change", map[int]string{4: "names_attributes", 3: "names_attributes_unmapped"}},
-	{"vfs_setxattr", map[int]string{6: "names_setxattr", 5: "names_setxattr_unmapped"}},
-	{"vfs_removexattr", map[int]string{3: "names_removexattr", 2: "names_removexattr_unmapped"}},
+var nameFunctions = []function{
+	{name: "vfs_link", programs: map[int]string{5: "names_linked", 4: "names_linked_unmapped"}},
+	{name: "notify_change", programs: map[int]string{4: "names_attributes", 3: "names_attributes_unmapped"}},
+	{name: "vfs_setxattr", programs: map[int]string{6: "names_setxattr", 5: "names_setxattr_unmapped"}},
+	{name: "vfs_removexattr", programs: map[int]string{3: "names_removexattr", 2: "names_removexattr_unmapped"}},
 	// Kernels before 6.2 lack these: there, access lists are extended attributes.
-	{"vfs_set_acl", map[int]string{0: "", 4: "names_set_acl"}},
-	{"vfs_remove_acl", map[int]string{0: "", 3: "names_remove_acl"}},
+	{name: "vfs_set_acl", programs: map[int]string{0: "", 4: "names_set_acl"}},
+	{name: "vfs_remove_acl", programs: map[int]string{0: "", 3: "names_remove_acl"}},
 }
 
 // chooseNames leaves those programs in spec that fit the running kernel's functions.
@@ -113,39 +109,18 @@ func chooseNames(spec *ebpf.CollectionSpec) error {
 	if err != nil {
 		return fmt.Errorf("read the kernel's BTF: %w", err)
 	}
-	for _, v := range variants {
-		arguments, err := argumentsOf(kernel, v.function)
+	for _, f := range nameFunctions {
+		chosen, err := f.choose(kernel)
 		if err != nil {
 			return err
 		}
-		chosen, known := v.programs[arguments]
-		if !known {
-			return fmt.Errorf("%s has %d arguments, and no program fits", v.function, arguments)
-		}
-		for _, program := range v.programs {
+		for _, program := range f.programs {
 			if program != chosen {
 				delete(spec.Programs, program)
 			}
 		}
 	}
 	return nil
-}
-
-// argumentsOf returns how many arguments a function of the kernel has: 0 when there is no such function.
-func argumentsOf(kernel *btf.Spec, function string) (int, error) {
-	var f *btf.Func
-	err := kernel.TypeByName(function, &f)
-	switch {
-	case errors.Is(err, btf.ErrNotFound):
-		return 0, nil
-	case err != nil:
-		return 0, fmt.Errorf("find %s in the kernel's BTF: %w", function, err)
-	}
-	proto, ok := f.Type.(*btf.FuncProto)
-	if !ok {
-		return 0, fmt.Errorf("find %s in the kernel's BTF: it has no arguments", function)
-	}
-	return len(proto.Params), nil
 }
 
 // Enter is for sensors that need to know of mount namespaces.
