@@ -227,6 +227,28 @@ struct {
 /* How often the second program stood in for the first. */
 volatile __u64 rescued;
 
+struct inet_sock {
+	__be16 inet_sport;
+} KERNEL_TYPE;
+
+/* A socket without an owner is closed: a listener that is older than the agent, whose descriptor was another's (MPTCP). */
+static __always_inline bool closed_older(struct sock *sk)
+{
+	struct change c = { .closed = 1 };
+	struct owner *owner, copy;
+	struct listening l;
+
+	/* The number of its port may be taken from the socket by now. */
+	listening_on(sk, bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport)), &l);
+	owner = bpf_map_lookup_elem(&listeners, &l);
+	if (!owner)
+		return false;
+	copy = *owner;
+	bpf_map_delete_elem(&listeners, &l);
+	record(&copy, &c);
+	return true;
+}
+
 static __always_inline void change_state(struct sock *sk, int old, int state)
 {
 	__u64 address = (__u64)sk;
@@ -255,7 +277,7 @@ static __always_inline void change_state(struct sock *sk, int old, int state)
 	owner = bpf_map_lookup_elem(&owners, &address);
 	if (!owner) {
 		/* Bound but never connected sockets are born and closed in CLOSE: not a connection. */
-		if (old != TCP_CLOSE)
+		if (old != TCP_CLOSE && !(old == TCP_LISTEN && closed_older(sk)))
 			count_loss(&losses, SOCKET_UNKNOWN_OWNER);
 		return;
 	}
