@@ -203,6 +203,7 @@ func checks() map[string]check {
 		"unix-stream":      joined,
 		"unix-seqpacket":   joined,
 		"unix-abstract":    joined,
+		"unix-datagram":    joined,
 
 		"sctp4":     talked,
 		"raw4-icmp": after(fact(Connection, roleActor)),

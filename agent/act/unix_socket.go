@@ -41,6 +41,12 @@ func unixActs() []*Act {
 		Summary: "a conversation over a Unix stream socket in the abstract name space",
 		run:     unixClient(unix.SOCK_STREAM, true),
 		roles:   map[string]func(*stage) error{"server": unixServer(unix.SOCK_STREAM)},
+	}, {
+		Name: "unix-datagram", Group: GroupNetwork, Lasting: true, Joins: true,
+		Summary: "a datagram over a connected Unix socket, as syslog(3) sends them",
+		needs:   []need{needShortPath("unix-datagram")},
+		run:     unixSend,
+		roles:   map[string]func(*stage) error{"server": unixReceive},
 	}}
 }
 
@@ -128,6 +134,61 @@ func unixServer(kind int) func(*stage) error {
 		s.cleanup(conn.close)
 		return s.joined(m.Text, os.Getppid())
 	}
+}
+
+func unixSend(s *stage) error {
+	name := s.path(socketFile)
+	server, err := s.helper("server")
+	if err != nil {
+		return err
+	}
+	if err := server.send(message{Text: name}); err != nil {
+		return err
+	}
+	if _, err := server.hear(); err != nil {
+		return err
+	}
+	conn, err := newSocket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Connect(conn.fd, &unix.SockaddrUnix{Name: name}); err != nil {
+		return os.NewSyscallError("connect", err)
+	}
+	if err := conn.send(requestBytes); err != nil {
+		return err
+	}
+	s.cleanup(conn.close)
+	if err := s.joined(name, server.pid()); err != nil {
+		return err
+	}
+	_, err = server.hear()
+	return err
+}
+
+func unixReceive(s *stage) error {
+	m, err := s.hear()
+	if err != nil {
+		return err
+	}
+	conn, err := newSocket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Bind(conn.fd, &unix.SockaddrUnix{Name: m.Text}); err != nil {
+		return os.NewSyscallError("bind", err)
+	}
+	s.cleanup(conn.close)
+	if err := s.tell(message{}); err != nil {
+		return err
+	}
+	if err := conn.receive(requestBytes); err != nil {
+		return err
+	}
+	if err := s.joined(m.Text, os.Getppid()); err != nil {
+		return err
+	}
+	return s.tell(message{})
 }
 
 // joined says that a Unix socket connects this process with another.
