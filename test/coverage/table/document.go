@@ -12,6 +12,20 @@ import (
 	"github.com/spoor/spoor/agent/selftest"
 )
 
+const elsewhere = `
+## What other tests look at
+
+Some things take more than an act on one machine.
+
+| what | test |
+|---|---|
+| addresses that the node translates (DNAT of a service's address, SNAT), both ends named | test/cluster, by kube-proxy's own rules |
+| the names that were asked for (DNS) | test/dns, with a real server |
+| processes, listeners, connections and open files that are older than the agent | test/older |
+| who reads what another one wrote | test/readback |
+| everything, while one agent replaces another | test/upgrade |
+`
+
 const preface = `# Coverage
 
 Each act below was done for real under the eyes of an agent, on each of these kernels and file systems, and the event that tells
@@ -82,6 +96,7 @@ func document(reports []found) string {
 	for i, why := range n.text {
 		fmt.Fprintf(&b, "%d. %s\n", i+1, upper(why))
 	}
+	b.WriteString(elsewhere)
 	b.WriteString("\n## What the acts do\n\n| act | what is done |\n|---|---|\n")
 	for _, a := range act.All() {
 		fmt.Fprintf(&b, "| %s | %s |\n", a.Name, strings.ReplaceAll(a.Summary, "|", `\|`))
