@@ -193,6 +193,20 @@ bench-sensors: build ## The same of each sensor alone, with that of processes, w
 		echo "== $$sensor"; $(SUDO) build/overhead $(BENCH) -without "$$without"; \
 	done
 
+.PHONY: bench-instructions
+bench-instructions: build ## The same in instructions, which are the same every time: of both tiers, in a virtual machine with kernel $(INSTRUCTIONS_ON)
+	@mkdir -p build
+	@test/kernels/deps
+	@CGO_ENABLED=0 $(GO) build -o build/overhead ./test/bench/overhead
+	@for tier in base auto; do echo "== tier $$tier"; \
+		test/kernels/run $(INSTRUCTIONS_ON) -i -s ext4,tmpfs -f bin -e SPOOR_TIER=$$tier -- build/overhead $(COUNTED) -tmpfs /fs/tmpfs -ext4 /fs/ext4 || exit; done
+	@for fs in xfs btrfs; do echo "== full tier, $$fs"; \
+		test/kernels/run $(INSTRUCTIONS_ON) -i -s $$fs -f bin -- build/overhead $(COUNTED) -anywhere -tmpfs /fs/$$fs -ext4 /fs/$$fs \
+			-only overwrite,append,pread,open+close || exit; done
+
+INSTRUCTIONS_ON ?= 6.12
+COUNTED = -clock cpu -cpu 0 -rounds 2 -slices 20 -slice 5ms
+
 .PHONY: bench-loss
 bench-loss: ## What an agent reports, counts as lost and misses of the heaviest loads; BENCH="--seconds 10" takes flags
 	@mkdir -p build

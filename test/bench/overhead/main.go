@@ -31,7 +31,7 @@ var errUsage = errors.New("bad usage")
 type settings struct {
 	plan
 	cpu                 int
-	noop                bool
+	noop, anywhere      bool
 	only, output, clock string
 	without             string
 	tmpfs, ext4         string
@@ -68,6 +68,7 @@ func parse(args []string, errs io.Writer) (*settings, error) {
 	f.StringVar(&s.output, "o", "table", "table or json")
 	f.StringVar(&s.tmpfs, "tmpfs", "/dev/shm", "directory on a tmpfs")
 	f.StringVar(&s.ext4, "ext4", "/var/tmp", "directory on an ext4")
+	f.BoolVar(&s.anywhere, "anywhere", false, "take these two directories whatever file systems they are on")
 	f.StringVar(&s.readyURL, "ready-url", "", "address that answers 200 when the agent watches")
 	f.StringVar(&s.readyLine, "ready-line", "", "part of a line that the agent prints when it watches")
 	f.Usage = func() {
@@ -162,10 +163,9 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (err error) {
 
 // makePlaces makes a directory of our own on each file system; remove removes them.
 func makePlaces(s *settings) (p places, remove func() error, err error) {
-	if err := errors.Join(
-		onFileSystem(s.tmpfs, unix.TMPFS_MAGIC, "tmpfs"), onFileSystem(s.ext4, unix.EXT4_SUPER_MAGIC, "ext4"),
-	); err != nil {
-		return p, nil, err
+	err = errors.Join(onFileSystem(s.tmpfs, unix.TMPFS_MAGIC, "tmpfs"), onFileSystem(s.ext4, unix.EXT4_SUPER_MAGIC, "ext4"))
+	if err != nil && !s.anywhere {
+		return p, nil, fmt.Errorf("%w (or take what there is, with -anywhere)", err)
 	}
 	if p.tmpfs, err = os.MkdirTemp(s.tmpfs, "spoor-overhead-"); err != nil {
 		return p, nil, err
