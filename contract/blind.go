@@ -131,24 +131,32 @@ func (j *Judge) covers(ev *spoorv1.Event, n *nodeView, t time.Time) {
 	j.tell(m, v)
 }
 
+// fleeting are the reasons of losses that say that something was gone before it was looked at: a file that lived for a moment.
+var fleeting = []string{"unmarkable", "name_unreadable"}
+
 // lost says that something of a node with contracts, or of a workload with one, was lost.
 func (j *Judge) lost(ev *spoorv1.Event, l *spoorv1.Loss, t time.Time) {
 	var w *workload
-	if id := ev.GetInstance().GetWorkload(); id != nil {
+	if id := ev.GetInstance().GetWorkload(); id != nil && id.GetKind() != "Host" {
 		if w = j.workload(id); w.policy == nil {
 			return // it is about somebody who has no contract
 		}
 	} else if n, ok := j.nodes.get(ev.GetNode()); ok && n.judged {
+		// The agent does not know whose facts they were, and says Host: anybody's.
 		w = j.host(ev.GetNode(), n)
 	}
 	if w == nil || l.GetCount() == 0 {
 		return
 	}
+	severity := spoorv1.Severity_SEVERITY_LOW
+	if slices.Contains(fleeting, l.GetReason()) {
+		severity = spoorv1.Severity_SEVERITY_INFO
+	}
 	m := j.matter(w, RuleBlindLoss, printable(l.GetSource()+": "+l.GetReason()))
 	m.endless = false
 	if j.raise(m, t, ev) {
 		j.tell(m, Verdict{
-			Severity: spoorv1.Severity_SEVERITY_LOW, Time: t, Evidence: []*spoorv1.Event{ev},
+			Severity: severity, Time: t, Evidence: []*spoorv1.Event{ev},
 			Title: fmt.Sprintf("%s: the agent on %s lost %d facts (%s)", w.describe(), printable(orThis(ev.GetNode())), l.GetCount(), m.key.subject),
 			Why:   "What was lost was judged by nobody: that nothing else is found at the time does not mean that nothing happened. Answers about it say so, too.",
 			Fix:   "Something did more than the agent's bounds are made for: look at what ran at the time, and raise the bound that the reason names if it is to run again.",

@@ -60,6 +60,13 @@ func TestBlindLoss(t *testing.T) {
 	}
 	s.workload = stranger
 	s.sees(loss) // what was lost was about somebody without a contract
+	// Agents say Host where they do not know whose facts they lost.
+	s.workload = &spoorv1.Workload{Cluster: "east", Namespace: "node1", Kind: "Host", Name: "node1"}
+	s.sees(&spoorv1.Loss{Source: "spool", Reason: "queue_full", Count: 72}, "low blind.loss spool: queue_full")
+	if w := s.last[0].Workload; !w.Same(s.workload) {
+		t.Errorf("about %v", w)
+	}
+	s.sees(&spoorv1.Loss{Source: "readback", Reason: "unmarkable", Count: 5}, "info blind.loss readback: unmarkable")
 }
 
 func TestBlindAgent(t *testing.T) {
