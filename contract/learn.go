@@ -55,6 +55,8 @@ type Learner struct {
 	renamers *recent[string, struct{}]
 	// What nodes say that they lost.
 	losses *recent[string, uint64]
+	// Who wrote a file last, of those that several can reach.
+	writers *recent[fileID, *spoorv1.Workload]
 }
 
 // NewLearner returns a Learner that knows nothing.
@@ -64,6 +66,7 @@ func NewLearner(o LearnOptions) *Learner {
 		names:    newRecent[nameKey, []string](65536, nil),
 		renamers: newRecent[string, struct{}](65536, nil),
 		losses:   newRecent[string, uint64](65536, nil),
+		writers:  newRecent[fileID, *spoorv1.Workload](16384, nil),
 	}
 }
 
@@ -80,6 +83,7 @@ type lesson struct {
 	ports     map[portFactKey]*fact
 	calls     map[peerKey]*peerFact
 	callers   map[peerKey]*peerFact
+	shares    map[sharedKey]*sharedFact
 	dropped   uint64
 }
 
@@ -154,6 +158,9 @@ func (l *Learner) Observe(ev *spoorv1.Event) {
 	switch f := ev.GetFact().(type) {
 	case *spoorv1.Event_FileWrite:
 		s.write(l, ev, f.FileWrite, t)
+		s.writeTogether(l, ev, f.FileWrite, t)
+	case *spoorv1.Event_Share:
+		s.join(l, ev, f.Share, t)
 	case *spoorv1.Event_FileChange:
 		s.change(l, ev, f.FileChange, t)
 	case *spoorv1.Event_Flow:
@@ -169,7 +176,7 @@ func (l *Learner) lesson(w *spoorv1.Workload) *lesson {
 	if s == nil && len(l.workloads) < l.options.Workloads {
 		s = &lesson{
 			id: w, instances: map[instanceKey]bool{}, nodes: map[string]bool{}, files: map[string]*fileFact{},
-			ports: map[portFactKey]*fact{}, calls: map[peerKey]*peerFact{}, callers: map[peerKey]*peerFact{},
+			ports: map[portFactKey]*fact{}, calls: map[peerKey]*peerFact{}, callers: map[peerKey]*peerFact{}, shares: map[sharedKey]*sharedFact{},
 		}
 		s.live = newRecent(4096, func(_ fileID, f *liveFile) { f.end() })
 		l.workloads[key] = s
@@ -179,7 +186,7 @@ func (l *Learner) lesson(w *spoorv1.Workload) *lesson {
 
 // isNew notes that something was seen for the first time, and says whether there is room for it.
 func (s *lesson) isNew(l *Learner, t time.Time) bool {
-	if len(s.files)+len(s.ports)+len(s.calls)+len(s.callers) >= l.options.Facts {
+	if len(s.files)+len(s.ports)+len(s.calls)+len(s.callers)+len(s.shares) >= l.options.Facts {
 		s.dropped++
 		return false
 	}

@@ -46,6 +46,7 @@ func (l *Learner) Extend(c *Contract, w *spoorv1.Workload) *Learned {
 	again := *c
 	again.Spec.Scratch, again.Spec.Volumes = slices.Clone(c.Spec.Scratch), slices.Clone(c.Spec.Volumes)
 	again.Spec.Listens, again.Spec.Callers, again.Spec.Calls = slices.Clone(c.Spec.Listens), slices.Clone(c.Spec.Callers), slices.Clone(c.Spec.Calls)
+	again.Spec.Shares = slices.Clone(c.Spec.Shares)
 	return l.learn(w, &again, false)
 }
 
@@ -65,6 +66,7 @@ func (l *Learner) learn(w *spoorv1.Workload, c *Contract, fresh bool) *Learned {
 	d.ports()
 	d.callers()
 	d.calls()
+	d.shares()
 	d.top()
 	return d.Learned
 }
