@@ -49,7 +49,7 @@ func start() int {
 	o := options{out: os.Stdout}
 	flag.StringVar(&o.spoor, "spoor", "bin/spoor", "the program under test")
 	flag.StringVar(&o.store, "store", "build/verdict-store", "the program of ./test/verdicts/store")
-	flag.StringVar(&o.only, "only", "", "run only these programs, separated by commas, and write no table")
+	flag.StringVar(&o.only, "only", "", "run only these programs, separated by commas (blind for the agent that is made blind), and write no table")
 	flag.StringVar(&o.page, "out", "docs/verdicts.md", "where the table goes")
 	flag.DurationVar(&o.host, "host", 0, "watch a host as it is installed for so long, and for a third of that by what was learned, instead of running programs with known answers")
 	flag.Parse()
@@ -162,7 +162,7 @@ func (o *options) build() (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{root, sockets, journal} {
+	for _, dir := range []string{root, sockets, journal, common} {
 		if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
 			return nil, err
 		}
@@ -230,7 +230,15 @@ func (w *world) judged(ctx context.Context, o *options, answers map[string]answe
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, up.stop()) }()
-	if err := w.play(ctx, 2, true); err != nil {
+	var blind []verdict
+	var beside errgroup.Group
+	if o.only == "" || strings.Contains(o.only, "blind") {
+		beside.Go(func() (err error) {
+			blind, err = w.blind(ctx, o, answers)
+			return err
+		})
+	}
+	if err := errors.Join(w.play(ctx, 2, true), beside.Wait()); err != nil {
 		return nil, err
 	}
 	findings, err := up.findings(ctx)
@@ -252,7 +260,7 @@ func (w *world) judged(ctx context.Context, o *options, answers map[string]answe
 		}
 		all = append(all, v)
 	}
-	return append(all, judge("node", answers["node"], findings[nodeName])), nil
+	return append(append(all, judge("node", answers["node"], findings[nodeName])), blind...), nil
 }
 
 // quietRun is what was said of a host for which nobody wrote contracts.

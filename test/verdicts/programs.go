@@ -108,6 +108,13 @@ func job(name, mode string, args ...string) program {
 	}
 }
 
+// apart gives it mounts of its own, as containers and most units of a service manager have: what it has of the node's disk is a
+// folder of the node's then, and not its own.
+func apart(p program) program {
+	p.argv = append([]string{"unshare", "--mount", "--"}, p.argv...)
+	return p
+}
+
 func (p program) with(contract string) program {
 	p.contract = contract
 	return p
@@ -229,6 +236,8 @@ func programs() []program {
 		job("shares-memory", "share-memory", "@dir@").always(), job("memory-other", "share-memory", "@dir@").helps(),
 		job("socket-server", "serve-socket", sockets).helps(), job("shares-socket", "hold-socket", sockets).always(),
 		job("journal", "serve-socket", journal).helps(), job("uses-journal", "hold-socket", journal).always(),
+		apart(job("shares-file", "write-shared", common)).always(), apart(job("file-other", "write-shared", common)).helps(),
+		apart(job("reads-file", "read-shared", common)).always(), apart(job("file-author", "write-report", common)).helps(),
 		redis("store", "--save", "").helps(),
 		job("shares-database", "ask-store", "@dir@", "@port:store@").always().with("  calls: [{cidr: 127.0.0.1/32, port: @port:store@, purpose: backing-service}]"),
 		job("store-other", "ask-store", "@dir@", "@port:store@").helps(),
@@ -240,8 +249,10 @@ func programs() []program {
 	return all
 }
 
-// sockets and journal are folders of Unix sockets: one of two units, one where the node's own services have theirs.
+// sockets and journal are folders of Unix sockets: one of two units, one where the node's own services have theirs. common is a folder of
+// files that two units have.
 const (
+	common  = root + "/common"
 	sockets = "/run/spoor-verdicts"
 	journal = "/run/systemd/spoor-verdicts"
 )

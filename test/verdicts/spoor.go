@@ -70,10 +70,12 @@ func (w *watched) stop() error {
 
 // findings returns every finding that was ever opened, by the name of its workload.
 func (w *watched) findings(ctx context.Context) (map[string][]told, error) {
-	answer, err := w.client.ListFindings(ctx, connect.NewRequest(&spoorv1.ListFindingsRequest{States: []spoorv1.FindingState{
-		spoorv1.FindingState_FINDING_STATE_OPEN, spoorv1.FindingState_FINDING_STATE_ACKNOWLEDGED,
-		spoorv1.FindingState_FINDING_STATE_RESOLVED, spoorv1.FindingState_FINDING_STATE_EXPIRED,
-	}}))
+	return w.list(ctx, spoorv1.FindingState_FINDING_STATE_OPEN, spoorv1.FindingState_FINDING_STATE_ACKNOWLEDGED,
+		spoorv1.FindingState_FINDING_STATE_RESOLVED, spoorv1.FindingState_FINDING_STATE_EXPIRED)
+}
+
+func (w *watched) list(ctx context.Context, states ...spoorv1.FindingState) (map[string][]told, error) {
+	answer, err := w.client.ListFindings(ctx, connect.NewRequest(&spoorv1.ListFindingsRequest{States: states}))
 	if err != nil {
 		return nil, err
 	}

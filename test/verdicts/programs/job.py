@@ -69,6 +69,24 @@ def hold_socket():
         kept.append(s)
 
 
+def write_shared(name):
+    with open(os.path.join(folder, name), "a") as f:
+        f.write("one line\n")
+
+
+def read_shared():
+    with open(os.path.join(folder, "report.csv")) as f:
+        f.read()
+
+
+def flood():
+    for n in range(300):
+        path = os.path.join("/tmp", f"spoor-verdict-flood-{n}")
+        with open(path, "w") as f:
+            f.write("work")
+        os.unlink(path)
+
+
 def ask_store():
     with socket.create_connection(("127.0.0.1", port)) as s:
         s.sendall(b"PING\r\n")
@@ -82,7 +100,8 @@ def call():
 act = {
     "tidy": lambda: scratch("/tmp", False), "untidy": lambda: scratch("/tmp", True), "elsewhere-tidy": lambda: scratch(folder, False),
     "scan": scan, "drift": drift, "share-memory": share_memory, "serve-socket": serve_socket, "hold-socket": hold_socket,
-    "ask-store": ask_store, "call": call,
+    "ask-store": ask_store, "call": call, "flood": flood,
+    "write-shared": lambda: write_shared("ledger.csv"), "write-report": lambda: write_shared("report.csv"), "read-shared": read_shared,
 }[mode]
 stopping = []
 signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
