@@ -112,6 +112,11 @@ test-verdicts: build ## Run real programs with known answers, and write what is 
 	@CGO_ENABLED=0 $(GO) build -o build/verdicts ./test/verdicts
 	@$(SUDO) build/verdicts $(VERDICTS)
 
+.PHONY: test-tutorial
+test-tutorial: build ## Everything that docs/tutorial.md tells people to type, in a folder of its own, with what must come of it; half a minute
+	@tools/deps programs
+	@$(GO) test -count=1 -timeout=5m -exec "$(or $(SUDO:sudo=sudo -E),env)" ./test/tutorial
+
 QUIET ?= 30m
 
 .PHONY: test-quiet
