@@ -64,7 +64,7 @@ func (d *daemon) end() error {
 	select {
 	case err := <-d.done:
 		return err
-	case <-time.After(time.Minute):
+	case <-time.After(3 * time.Minute):
 		return errors.Join(fmt.Errorf("%s does not end", d.Args[1]), d.Process.Kill())
 	}
 }

@@ -63,7 +63,7 @@ func (w *watched) stop() error {
 	select {
 	case err := <-w.done:
 		return err
-	case <-time.After(time.Minute):
+	case <-time.After(3 * time.Minute):
 		return errors.Join(errors.New("spoor up does not end"), w.cmd.Process.Kill())
 	}
 }
