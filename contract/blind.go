@@ -131,8 +131,9 @@ func (j *Judge) covers(ev *spoorv1.Event, n *nodeView, t time.Time) {
 	j.tell(m, v)
 }
 
-// fleeting are the reasons of losses that say that something was gone before it was looked at: a file that lived for a moment.
-var fleeting = []string{"unmarkable", "name_unreadable"}
+// fleeting are the reasons of losses that say how a sensor works rather than that something was too much for it: a file, or the owner of a
+// socket, was gone before it was looked at, or a file that its own writer reads all the time was left alone for a while.
+var fleeting = []string{"unmarkable", "name_unreadable", "unknown_owner", "hot"}
 
 // lost says that something of a node with contracts, or of a workload with one, was lost.
 func (j *Judge) lost(ev *spoorv1.Event, l *spoorv1.Loss, t time.Time) {

@@ -260,7 +260,9 @@ func (w *world) judged(ctx context.Context, o *options, answers map[string]answe
 		}
 		all = append(all, v)
 	}
-	return append(append(all, judge("node", answers["node"], findings[nodeName])), blind...), nil
+	// How much was gone before it was looked at depends on what else the machine does.
+	about := slices.DeleteFunc(findings[nodeName], func(t told) bool { return t.rule == contract.RuleBlindLoss && t.severity == "info" })
+	return append(append(all, judge("node", answers["node"], about)), blind...), nil
 }
 
 // quietRun is what was said of a host for which nobody wrote contracts.
