@@ -82,7 +82,8 @@ func (c *Collector) build() error {
 	}
 	c.store = st
 	group := 0 // the default
-	if _, ok := c.store.(store.Shared); ok {
+	_, shared := c.store.(store.Shared)
+	if shared {
 		group = sharedGroup
 	}
 	var receivers []notify.Receiver
@@ -105,7 +106,7 @@ func (c *Collector) build() error {
 		Completeness: func(ctx context.Context, from, to time.Time, node string) (*spoorv1.Completeness, error) {
 			return c.query.Completeness(ctx, from, to, node)
 		},
-		Agents: c.agents,
+		Agents: c.agents, Shared: shared,
 		Logger: o.Logger, Registerer: o.Registerer,
 	})
 	if err != nil {

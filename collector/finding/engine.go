@@ -49,6 +49,8 @@ type Options struct {
 	Completeness func(ctx context.Context, from, to time.Time, node string) (*spoorv1.Completeness, error)
 	// Agents says of every node that ever reported whether its agent is there. Without it nobody is told of silent agents.
 	Agents func(ctx context.Context) ([]Attendance, error)
+	// Shared: others change findings in the store, too, so each is read again before it changes.
+	Shared bool
 	// Budget bounds what receivers are told.
 	Budget Budget
 	// Replay is how far back the judge looks when it starts: 6 hours, and at most ReplayEvents: 200000.
@@ -194,7 +196,7 @@ func (e *Engine) find(ctx context.Context, fingerprint string) (*spoorv1.Finding
 	if c, ok := e.changed[fingerprint]; ok {
 		return c.Finding, nil
 	}
-	if f, ok := e.cache.Get(fingerprint); ok {
+	if f, ok := e.cache.Get(fingerprint); ok && !e.o.Shared {
 		return proto.CloneOf(f), nil
 	}
 	f, err := e.o.Store.Finding(ctx, fingerprint)

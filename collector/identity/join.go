@@ -40,6 +40,8 @@ type half struct {
 	keys        []connection
 	// fit is how well the half fitted that named this one's peer; zero when none did.
 	fit rank
+	// foreign is one that another collector has: that one names its peer.
+	foreign bool
 }
 
 const (

@@ -107,6 +107,9 @@ func (r *Resolver) Resolve(batches []Batch) (late []*spoorv1.Event) {
 	}
 	renamed := map[uint64]*spoorv1.Event{}
 	rename := func(other *half, p party) {
+		if other.foreign {
+			return
+		}
 		if other.event.GetId() >= first {
 			name(other.event.GetFlow(), p)
 			return
@@ -135,6 +138,42 @@ func (r *Resolver) Resolve(batches []Batch) (late []*spoorv1.Event) {
 	}
 	sortByID(late)
 	r.count(batches, len(late))
+	return late
+}
+
+// Overhear takes events that another collector has stored: it returns copies of flows of this one whose peer they made known, as Resolve does. The
+// other one names the peers of theirs, from what it overhears of this one.
+func (r *Resolver) Overhear(batches []Batch) (late []*spoorv1.Event) {
+	renamed := map[uint64]*spoorv1.Event{}
+	rename := func(other *half, p party) {
+		if other.foreign {
+			return
+		}
+		other.event = proto.CloneOf(other.event)
+		name(other.event.GetFlow(), p)
+		renamed[other.event.GetId()] = other.event
+	}
+	r.settle(batches, rename)
+	for _, b := range batches {
+		for _, ev := range b.Events {
+			switch fact := ev.GetFact().(type) {
+			case *spoorv1.Event_Listen:
+				r.listen(b.Cluster, ev, fact.Listen)
+			case *spoorv1.Event_Flow:
+				r.holds(b.Cluster, ev.GetNode(), fact.Flow.GetNetNs(), fact.Flow.GetLocal())
+				if h := newHalf(b.Cluster, ev); h != nil {
+					h.foreign = true
+					r.join(h, rename)
+					r.keep(h)
+				}
+			}
+		}
+	}
+	for _, ev := range renamed {
+		late = append(late, ev)
+	}
+	sortByID(late)
+	r.metrics.late.Add(float64(len(late)))
 	return late
 }
 

@@ -58,6 +58,7 @@ type Committer struct {
 
 	// What follows belongs to the goroutine of Run.
 	lastID       uint64
+	heard        uint64               // up to which id other collectors' events were looked at
 	acknowledged map[store.Run]uint64 // one entry a run that the store knows
 	clusters     map[string]string    // of nodes, as far as runs are known
 	// trouble is why the last transaction failed; until retry nothing is tried.
@@ -342,7 +343,10 @@ func (c *Committer) tick(ctx context.Context, now time.Time) {
 	if err != nil {
 		return // said when it began
 	}
-	if err = c.o.Findings.Tick(ctx, now); err == nil {
+	if err = c.overhear(ctx, now); err == nil {
+		err = c.o.Findings.Tick(ctx, now)
+	}
+	if err == nil {
 		err = c.writeFindings(ctx, now)
 	} else {
 		c.outcome(err, now)

@@ -19,6 +19,7 @@ type commitMetrics struct {
 	byKind     [store.KindCoverage + 1]prometheus.Counter
 	batches    *prometheus.CounterVec
 	duplicates prometheus.Counter
+	overheard  prometheus.Counter
 	seconds    prometheus.Histogram
 	groups     prometheus.Histogram
 	waited     prometheus.Histogram
@@ -49,6 +50,9 @@ func newCommitMetrics(reg prometheus.Registerer, c *Committer) (*commitMetrics, 
 			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
 		}),
 	}
+	m.overheard = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "spoor_collector_ingest_overheard_events_total", Help: "Events that other collectors of the same store have stored, and that were judged here, too.",
+	})
 	for k := range m.byKind {
 		m.byKind[k] = m.events.WithLabelValues(store.Kind(k).String())
 	}
@@ -68,7 +72,7 @@ func newCommitMetrics(reg prometheus.Registerer, c *Committer) (*commitMetrics, 
 		return 1
 	})
 	return m, errors.Join(reg.Register(m.events), reg.Register(m.batches), reg.Register(m.seconds), reg.Register(m.groups), reg.Register(m.waited),
-		reg.Register(waiting), reg.Register(healthy))
+		reg.Register(m.overheard), reg.Register(waiting), reg.Register(healthy))
 }
 
 func (m *commitMetrics) committed(group []*submission, took time.Duration, err error) {

@@ -49,6 +49,11 @@ func (c *Committer) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// What other collectors are about to commit has lower ids than the last one, and is yet to be heard.
+	seen, err := c.o.Store.Events(ctx, store.EventQuery{Limit: 1, Newest: true})
+	if err != nil {
+		return err
+	}
 	runs, err := c.o.Store.Runs(ctx)
 	if err != nil {
 		return err
@@ -70,7 +75,7 @@ func (c *Committer) recover(ctx context.Context) error {
 	if err := c.o.Findings.Rebuild(ctx, now); err != nil {
 		return err
 	}
-	c.lastID = last
+	c.lastID, c.heard = last, seen.Through
 	c.trouble = nil
 	c.metrics.setTrouble(nil)
 	c.watch.tell()

@@ -5,7 +5,9 @@ package ingest
 import (
 	"context"
 	"maps"
+	"time"
 
+	"github.com/spoor/spoor/collector/identity"
 	"github.com/spoor/spoor/collector/store"
 )
 
@@ -30,6 +32,62 @@ func (c *Committer) begin(ctx context.Context, group []*submission) error {
 	}
 	c.lastID = first - 1
 	maps.Copy(c.acknowledged, acknowledged)
+	return nil
+}
+
+const (
+	// overheard is how many events of other collectors are looked at in one go, and overhearGoes how often at a time: agents wait meanwhile.
+	overheard, overhearGoes = 5000, 4
+)
+
+// overhear shows the resolver and the judge what other collectors have stored: both ends of a connection may tell of it to different collectors, and
+// an agent may have been elsewhere a moment ago. So all of them come to the same verdicts; who is second finds that nothing is new.
+func (c *Committer) overhear(ctx context.Context, now time.Time) error {
+	shared, ok := c.o.Store.(store.Shared)
+	if !ok {
+		return nil
+	}
+	for range overhearGoes {
+		batches, through, err := shared.Others(ctx, c.heard, overheard)
+		if err != nil {
+			return err
+		}
+		events := 0
+		var heard []identity.Batch
+		for _, b := range batches {
+			events += len(b.Events)
+			heard = append(heard, identity.Batch{Cluster: b.Run.Cluster, Events: b.Events})
+		}
+		w := &store.Write{Receivers: c.o.Receivers}
+		for _, ev := range c.o.Resolver.Overhear(heard) {
+			peer := ev.GetFlow().GetPeer()
+			w.Named = append(w.Named, store.Named{EventID: ev.GetId(), Workload: peer.GetWorkload(), ExecID: peer.GetExecId()})
+			if err := c.o.Findings.Observe(ctx, ev, now); err != nil {
+				return err
+			}
+		}
+		for _, b := range heard {
+			for _, ev := range b.Events {
+				if err := c.o.Findings.Observe(ctx, ev, now); err != nil {
+					return err
+				}
+			}
+		}
+		c.heard = through
+		c.metrics.overheard.Add(float64(events))
+		if w.Findings = c.o.Findings.Take(); len(w.Findings)+len(w.Named) > 0 {
+			if err := c.o.Store.Write(ctx, w); err != nil {
+				return err
+			}
+			c.tell(w.Findings)
+		}
+		if events > 0 {
+			c.watch.tell()
+		}
+		if events < overheard {
+			return nil
+		}
+	}
 	return nil
 }
 

@@ -16,6 +16,9 @@ type Shared interface {
 	// of does the same for itself, with the ids that its events have, which must be free. Ids are never given twice, also when nothing comes
 	// of the Write.
 	Begin(ctx context.Context, batches []Batch) (first uint64, acknowledged map[Run]uint64, err error)
+	// Others returns, in the order of their ids, events above after that other collectors have written, limit or a few less, by run; and up to
+	// which id it has looked.
+	Others(ctx context.Context, after uint64, limit int) (batches []Batch, through uint64, err error)
 	// Attend says which nodes have a stream open to this collector now.
 	Attend(ctx context.Context, nodes []Node, now time.Time) error
 	// Attended says when each node was last said to have one, to whichever collector.

@@ -18,8 +18,10 @@ import (
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
-// shipper is an agent without sensors: what it tells is made up, what brings it to a collector is real.
+// shipper is an agent without sensors: what it tells is made up, what brings it to a collector is real. Of two, one calls the other: both tell of each
+// connection, as a rule to different collectors.
 type shipper struct {
+	number      int
 	node, epoch string
 	queue       *ship.Queue
 	told        uint64
@@ -27,10 +29,11 @@ type shipper struct {
 	stop        context.CancelFunc
 }
 
-func newShipper(t *testing.T, node, url string) *shipper {
+func newShipper(t *testing.T, number int, url string) *shipper {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
-	s := &shipper{node: node, epoch: strings.ToLower(rand.Text())}
+	node := fmt.Sprint("n", number)
+	s := &shipper{number: number, node: node, epoch: strings.ToLower(rand.Text())}
 	s.queue = ship.NewQueue(ship.QueueOptions{Limit: 1_000_000, Logger: logger})
 	client := ship.NewClient(ship.Options{URL: url, Queue: s.queue, Logger: logger, Hello: &spoorv1.Hello{
 		Cluster: "c", Node: node, Epoch: s.epoch, Version: "v0", StartTime: timestamppb.Now(),
@@ -51,10 +54,7 @@ func (s *shipper) tell(t *testing.T) {
 		s.told++
 		r := &spoorv1.Record{TimeUnixNano: uint64(now.AsTime().UnixNano())}
 		if s.told%8 == 0 {
-			r.Fact = &spoorv1.Record_Flow{Flow: &spoorv1.Flow{
-				Transport: spoorv1.Transport_TRANSPORT_TCP, Direction: spoorv1.Direction_DIRECTION_OUTBOUND, Opened: 1, First: now, Last: now,
-				Local: &spoorv1.Endpoint{Address: "10.0.0.1"}, Peer: &spoorv1.Endpoint{Address: "192.0.2.1", Port: 443}, ClientPorts: []uint32{port(s.told)},
-			}}
+			r.Fact = &spoorv1.Record_Flow{Flow: s.flow(now)}
 		} else {
 			r.Fact = &spoorv1.Record_FileWrite{FileWrite: &spoorv1.FileWrite{
 				File: &spoorv1.File{Path: path(s.epoch, s.told), FsType: "ext4"}, First: now, Last: now, Changes: 1, Data: true,
@@ -65,6 +65,20 @@ func (s *shipper) tell(t *testing.T) {
 		}
 	}
 	s.queue.Flush()
+}
+
+// flow is one end of a connection from an agent with an even number to the next one.
+func (s *shipper) flow(now *timestamppb.Timestamp) *spoorv1.Flow {
+	client, server := fmt.Sprintf("10.0.0.%d", s.number&^1), fmt.Sprintf("10.0.1.%d", s.number|1)
+	f := &spoorv1.Flow{Transport: spoorv1.Transport_TRANSPORT_TCP, Opened: 1, First: now, Last: now, ClientPorts: []uint32{port(s.told)}}
+	if s.number%2 == 0 {
+		f.Direction = spoorv1.Direction_DIRECTION_OUTBOUND
+		f.Local, f.Peer = &spoorv1.Endpoint{Address: client}, &spoorv1.Endpoint{Address: server, Port: 443}
+	} else {
+		f.Direction = spoorv1.Direction_DIRECTION_INBOUND
+		f.Local, f.Peer = &spoorv1.Endpoint{Address: server, Port: 443}, &spoorv1.Endpoint{Address: client}
+	}
+	return f
 }
 
 // path and port are what a record says that it is.

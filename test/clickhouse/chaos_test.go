@@ -50,7 +50,7 @@ func TestTwoCollectors(t *testing.T) {
 	}
 	var agents []*shipper
 	for i := range 6 {
-		agents = append(agents, newShipper(t, fmt.Sprint("n", i), b.url()))
+		agents = append(agents, newShipper(t, i, b.url()))
 	}
 	begun := time.Now()
 	for range kills(t) {
@@ -79,16 +79,23 @@ func TestTwoCollectors(t *testing.T) {
 	for _, c := range centres {
 		c.end(t)
 	}
-	all, missing, doubled := count(t, a, told)
-	t.Logf("%d kills in %s, and %s to bring the rest: %d events told, missing %d, doubled %d; %s", kills(t), tormented.Round(time.Second), rest.Round(time.Second),
-		all, missing, doubled, transactions(t, a))
-	if missing != 0 || doubled != 0 || all == 0 {
+	c := count(t, a, told)
+	t.Logf("%d kills in %s, and %s to bring the rest: %d events told, missing %d, doubled %d; of %d flows %d name their peer; %s", kills(t), tormented.Round(time.Second),
+		rest.Round(time.Second), c.told, c.missing, c.doubled, c.flows, c.named, transactions(t, a))
+	if c.missing != 0 || c.doubled != 0 || c.told == 0 {
 		t.Error("that is not each of them once")
+	}
+	// Who was killed forgets which of its flows wait for a name; but for those, all have one.
+	if c.named < c.flows/2 {
+		t.Errorf("only %d of %d flows name their peer", c.named, c.flows)
 	}
 }
 
+// counted is what is in the store.
+type counted struct{ told, missing, doubled, flows, named uint64 }
+
 // count looks at each event: each run must be there without a gap, and what is summed up must fit.
-func count(t *testing.T, a *clickhouse.Address, told map[string]uint64) (all, missing, doubled uint64) {
+func count(t *testing.T, a *clickhouse.Address, told map[string]uint64) (c counted) {
 	t.Helper()
 	s := open(t, a)
 	defer func() {
@@ -97,7 +104,8 @@ func count(t *testing.T, a *clickhouse.Address, told map[string]uint64) (all, mi
 		}
 	}()
 	seen := map[string]map[uint64]bool{}
-	stored, flows := uint64(0), uint64(0)
+	stored := uint64(0)
+	sides := map[bool]uint64{} // by whether they name who called, or was called: connections
 	q := store.EventQuery{Limit: 10_000}
 	for more := true; more; {
 		page, err := s.Events(t.Context(), q)
@@ -106,13 +114,19 @@ func count(t *testing.T, a *clickhouse.Address, told map[string]uint64) (all, mi
 		}
 		for _, ev := range page.Events {
 			stored++
-			flows += uint64(ev.GetFlow().GetOpened())
+			if f := ev.GetFlow(); f != nil {
+				c.flows++
+				if f.GetPeer().GetWorkload() != nil {
+					c.named++
+				}
+				sides[f.GetPeer().GetWorkload() != nil] += uint64(f.GetOpened())
+			}
 			epoch, n := ev.GetEpoch(), ev.GetSequence()
 			if seen[epoch] == nil {
 				seen[epoch] = map[uint64]bool{}
 			}
 			if seen[epoch][n] {
-				doubled++
+				c.doubled++
 			}
 			seen[epoch][n] = true
 			demand(t, ev)
@@ -120,8 +134,8 @@ func count(t *testing.T, a *clickhouse.Address, told map[string]uint64) (all, mi
 		more, q.AfterID = page.More, page.Through
 	}
 	for epoch, last := range told {
-		all += last
-		missing += last - uint64(len(seen[epoch]))
+		c.told += last
+		c.missing += last - uint64(len(seen[epoch]))
 	}
 	stats, err := s.Stats(t.Context())
 	if err != nil || stats.Events != stored {
@@ -131,17 +145,44 @@ func count(t *testing.T, a *clickhouse.Address, told map[string]uint64) (all, mi
 	if err != nil {
 		t.Fatal(err)
 	}
-	opened := uint64(0)
+	// Each side adds up for itself: where both ends are known, both tell of the same.
+	summed := map[bool]uint64{}
 	for _, e := range edges {
-		opened += e.GetOpened()
+		both := e.GetFrom().GetWorkload() != nil && e.GetTo().GetWorkload() != nil
+		summed[both] += e.GetOpened()
 	}
-	if opened != flows {
-		t.Errorf("the edges sum up %d connections, the events tell of %d", opened, flows)
+	callers := edgesOf(t, a)
+	for both, connections := range sides {
+		if callers[both] != connections {
+			t.Errorf("the edges sum up %d connections (named: %v), the events tell of %d", callers[both], both, connections)
+		}
+		if summed[both] > connections {
+			t.Errorf("an answer sums up %d connections (named: %v), the events tell of %d", summed[both], both, connections)
+		}
 	}
 	if gaps, err := s.Gaps(t.Context(), time.Time{}, time.Time{}); err != nil || len(gaps) != 0 {
 		t.Errorf("gaps: %v (%v)", gaps, err)
 	}
-	return all, missing, doubled
+	return c
+}
+
+// edgesOf sums up what the sides of edges tell, by whether both ends are named.
+func edgesOf(t *testing.T, a *clickhouse.Address) map[bool]uint64 {
+	t.Helper()
+	answer, err := shared.Do(t.Context(), "SELECT from_workload != '' AND to_workload != '', toUInt64(sum(opened)) FROM "+a.Database+".edges GROUP BY 1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums := map[bool]uint64{}
+	for line := range strings.Lines(answer) {
+		var both int
+		var n uint64
+		if _, err := fmt.Sscan(line, &both, &n); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		sums[both == 1] = n
+	}
+	return sums
 }
 
 // demand: each event must say the same of itself in its number and in its content.

@@ -74,3 +74,7 @@ func open(t testing.TB, a *clickhouse.Address) *clickhouse.Store {
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, dir string) store.Store { return open(t, database(t, dir)) })
 }
+
+func TestShared(t *testing.T) {
+	storetest.RunShared(t, func(t *testing.T, dir string) store.Store { return open(t, database(t, dir)) })
+}

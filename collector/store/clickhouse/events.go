@@ -49,7 +49,9 @@ func (s *Store) page(ctx context.Context, q *store.EventQuery) (*store.EventPage
 	}
 	if page.More = len(evs) > q.Limit; page.More {
 		evs = evs[:q.Limit]
-		page.Through = evs[q.Limit-1].GetId()
+		if !q.Newest {
+			page.Through = evs[q.Limit-1].GetId()
+		}
 	}
 	if q.Newest {
 		slices.Reverse(evs)

@@ -52,6 +52,7 @@ type Store struct {
 	underway map[uint64]*transaction
 	active   map[uint64]bool // of ours, at work
 	reserved *transaction    // by Begin, for the next Write
+	own      []transaction   // that had events, as far as Others may still ask
 	synced   uint32          // the host that is known to have everything, as client.current counts them
 	runs     *simplelru.LRU[string, *runState]
 	hours    *hours

@@ -28,10 +28,11 @@ var errFenced = errors.New("another collector has ended this transaction: what i
 //
 // Who calls it puts the transaction into s.active as long as it works on it.
 func (s *Store) begin(ctx context.Context, claims []claim, events uint64) (*transaction, error) {
+	if err := s.sync(ctx); err != nil {
+		return nil, err
+	}
 	for {
-		if err := s.catchUp(ctx); err != nil {
-			return nil, err
-		}
+		// What is known may be old: then somebody else has the number, and what came meanwhile is learned while that is found out.
 		t := &transaction{
 			txn: s.newest.txn + 1, first: s.newest.id + 1, last: s.newest.id + events, owner: s.session, begun: time.Now(), batches: claims,
 		}

@@ -54,8 +54,17 @@ func (s *Store) reserve(ctx context.Context, w *store.Write, through uint64) (*t
 	}
 	s.reserved = t
 	s.active[t.txn] = true
+	if events > 0 {
+		s.own = append(s.own, *t)
+		if len(s.own) > maxOwn {
+			s.own = slices.Delete(s.own, 0, len(s.own)-maxOwn)
+		}
+	}
 	return t, nil
 }
+
+// maxOwn bounds what is remembered for Others: at ten transactions a second, those of more than ten minutes.
+const maxOwn = 8192
 
 // abandon gives up what was reserved and not written: the next transaction aborts it.
 func (s *Store) abandon() {
