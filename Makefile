@@ -233,6 +233,10 @@ bench-collector: build ## What a collector stores, how soon, for how many agents
 	@$(GO) build -o build/collector-bench ./test/bench/collector
 	@build/collector-bench $(BENCH)
 
+.PHONY: bench-clickhouse
+bench-clickhouse: engine ## What it costs to store EVENTS events (1,000,000) with ClickHouse's engine, and how long questions take
+	@SPOOR_EVENTS=$(EVENTS) $(GO) test ./test/clickhouse -run '^$$' -bench '^BenchmarkQueries$$' -benchtime 1x -timeout 30m
+
 ##@ Verify
 
 .PHONY: verify
