@@ -24,6 +24,10 @@ const (
 	singlesPer = time.Second
 	// Processes in directories whose changes are counted. One that is forgotten may tell maxSingles again.
 	rememberedBursts = 8192
+	// Files that went or were renamed of late: what is still to be told of them is told within a minute.
+	rememberedMoves = 16384
+	// Files that were told of, and those of which is known who wrote them.
+	rememberedFiles = 32768
 )
 
 // changeKey is what changes of names are summed up by.
@@ -85,12 +89,15 @@ func openChanges(remembered int) (*changes, error) {
 	if c.bursts, err = lru.NewLRU[changeKey, *burst](rememberedBursts, nil); err != nil {
 		return nil, fmt.Errorf("remember changes: %w", err)
 	}
-	for _, inodes := range []**lru.LRU[sensor.Inode, struct{}]{&c.told, &c.gone, &c.written} {
-		if *inodes, err = lru.NewLRU[sensor.Inode, struct{}](remembered, nil); err != nil {
+	if c.gone, err = lru.NewLRU[sensor.Inode, struct{}](min(rememberedMoves, remembered), nil); err != nil {
+		return nil, fmt.Errorf("remember files: %w", err)
+	}
+	for _, inodes := range []**lru.LRU[sensor.Inode, struct{}]{&c.told, &c.written} {
+		if *inodes, err = lru.NewLRU[sensor.Inode, struct{}](min(rememberedFiles, remembered), nil); err != nil {
 			return nil, fmt.Errorf("remember files: %w", err)
 		}
 	}
-	if c.moved, err = lru.NewLRU[sensor.Inode, string](remembered, nil); err != nil {
+	if c.moved, err = lru.NewLRU[sensor.Inode, string](min(rememberedMoves, remembered), nil); err != nil {
 		return nil, fmt.Errorf("remember files: %w", err)
 	}
 	c.merged, err = footprint.New[changeKey](footprint.Options[change]{

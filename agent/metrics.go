@@ -104,5 +104,7 @@ func (a *Agent) publish() {
 		"processes": a.table.Len(), "files": a.writes.Len(), "peers": a.flows.Len(),
 		"cgroups": a.workloads.Len(), "events_without_name": a.held.count, "written_files": a.readback.len(),
 		"network_namespaces": a.networks.Len(),
-	}, forgotten: map[string]uint64{"written_files": a.readback.forgotten(), "network_namespaces": a.networks.Forgotten()}})
+	}, forgotten: map[string]uint64{
+		"written_files": a.readback.forgotten(), "network_namespaces": a.networks.Forgotten(), "ended_processes": a.table.Hurried(),
+	}})
 }

@@ -79,9 +79,10 @@ func (c *Coalescer[K, V]) Add(now time.Time, key K, value V) {
 }
 
 // Due hands out what is due at now, and at once what urgent says (because its process ended, say). A nil urgent means
-// everything.
+// everything. It forgets keys that were quiet for longer than their pause: they would start afresh.
 func (c *Coalescer[K, V]) Due(now time.Time, urgent func(K) bool) iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
+		c.forget(now)
 		for len(c.evicted) > 0 {
 			e := c.evicted[0]
 			c.evicted = c.evicted[1:]
@@ -103,6 +104,17 @@ func (c *Coalescer[K, V]) Due(now time.Time, urgent func(K) bool) iter.Seq2[K, V
 				return
 			}
 		}
+	}
+}
+
+// forget goes through the keys in the order in which they were heard of last, up to one that is to be kept.
+func (c *Coalescer[K, V]) forget(now time.Time) {
+	for {
+		k, e, ok := c.all.GetOldest()
+		if !ok || e.has || now.Sub(e.due) <= e.pause {
+			return
+		}
+		c.all.Remove(k)
 	}
 }
 

@@ -94,3 +94,25 @@ func TestEvictedValuesAreTold(t *testing.T) {
 		t.Errorf("Due = %v with %d remembered, want all four and 2", got, c.Len())
 	}
 }
+
+func TestKeysThatWereQuietForLongerThanTheirPauseAreForgotten(t *testing.T) {
+	c := newSum(t, 10)
+	c.Add(start, "quiet", 1)
+	drop(c.Due(start, never))
+	c.Add(start.Add(time.Second), "busy", 1)
+	drop(c.Due(start.Add(time.Second), never))
+	drop(c.Due(start.Add(2*time.Second), never))
+	if c.Len() != 2 {
+		t.Fatalf("%d keys in their pauses, want 2", c.Len())
+	}
+	drop(c.Due(start.Add(2*time.Second+1), never))
+	if c.Len() != 1 {
+		t.Errorf("%d keys, want the one that is not quiet yet", c.Len())
+	}
+	c.Add(start.Add(3*time.Second), "busy", 1)
+	for k, v := range c.Due(start.Add(time.Hour), never) {
+		if k != "busy" || v != 1 {
+			t.Errorf("%s: %d", k, v)
+		}
+	}
+}

@@ -238,8 +238,21 @@ func TestWhatEndedIsForgotten(t *testing.T) {
 		tab.Apply(at(sensor.Exit, 1, who(i, 3), sensor.Who{}))
 	}
 	tab.Tick(1)
-	if len(tab.past) != 8 {
-		t.Errorf("%d of the past, want 8", len(tab.past))
+	if len(tab.past) != 8 || tab.Hurried() == 0 {
+		t.Errorf("%d of the past, want 8; %d hurried", len(tab.past), tab.Hurried())
+	}
+}
+
+func TestThoseWhoLeftSocketsAreForgottenForWantOfRoomOnly(t *testing.T) {
+	tab, _ := newTable(t, 8)
+	for i := range uint32(20) {
+		tab.Apply(at(sensor.Exec, 1, who(i, 1), sensor.Who{}))
+		tab.Get(who(i, 1), 0).HasSockets()
+		tab.Apply(at(sensor.Exit, 1, who(i, 1), sensor.Who{}))
+		tab.Tick(1 + uint64(endedGrace))
+	}
+	if tab.Knows(who(11, 1)) || !tab.Knows(who(12, 1)) || len(tab.left) != 8 {
+		t.Errorf("%d are remembered: want the latest 8", len(tab.left))
 	}
 }
 

@@ -33,9 +33,16 @@ func newLayers() (layers, error) {
 func (l layers) learn(mounts []Mount) {
 	for _, m := range mounts {
 		if m.UpperDir != "" && m.Point != "/" { // that of the host itself is no container's
-			l.dirs.Add(m.UpperDir, true)
-			l.dirs.Add(m.WorkDir, false)
+			l.remember(m.UpperDir, true)
+			l.remember(m.WorkDir, false)
 		}
+	}
+}
+
+// remember keeps a copy: dir is a part of all that was read of the mounts, which would stay with it.
+func (l layers) remember(dir string, root bool) {
+	if _, known := l.dirs.Get(dir); !known {
+		l.dirs.Add(strings.Clone(dir), root)
 	}
 }
 

@@ -20,6 +20,8 @@ const (
 	rememberedNamespaces = 4096
 	// How long a mount table is believed while the mounts may change.
 	mountsAge = 2 * time.Second
+	// How long the table of a namespace is kept that nobody is known to be in any more.
+	tableGrace = 30 * time.Second
 )
 
 // Place is what is known of a file's whereabouts.
@@ -47,6 +49,9 @@ type Resolver struct {
 type table struct {
 	mounts []Mount
 	read   time.Time
+	used   time.Time
+	// Processes that it was read from: the first and the latest.
+	first, latest uint32
 	// It was read (again) after a program began there.
 	entered bool
 }
@@ -79,7 +84,7 @@ func New() (*Resolver, error) {
 		return nil, err
 	}
 	r.watch = openWatch(hostProc)
-	r.keep(r.hostNS, mounts)
+	r.keep(r.hostNS, hostProc, mounts)
 	return r, nil
 }
 
@@ -201,6 +206,7 @@ func namespaceOf(tgid uint32) uint32 {
 func (r *Resolver) mounts(ns, tgid uint32) []Mount {
 	t, known := r.tables.Get(ns)
 	if known {
+		t.used = r.now()
 		fresh := r.now().Sub(t.read) < mountsAge
 		if ns == r.hostNS && r.watch != nil {
 			fresh = !r.watch.changed()
@@ -225,17 +231,37 @@ func (r *Resolver) read(ns, tgid uint32) bool {
 	if err != nil || len(mounts) == 0 {
 		return false
 	}
-	r.keep(ns, mounts)
+	r.keep(ns, tgid, mounts)
 	return true
 }
 
-func (r *Resolver) keep(ns uint32, mounts []Mount) {
-	t := &table{mounts: mounts, read: r.now()}
+func (r *Resolver) keep(ns, tgid uint32, mounts []Mount) {
+	now := r.now()
+	t := &table{mounts: mounts, read: now, used: now, first: tgid, latest: tgid}
 	if old, ok := r.tables.Peek(ns); ok {
-		t.entered = old.entered
+		t.entered, t.first = old.entered, old.first
+	} else {
+		r.forget(now)
 	}
 	r.tables.Add(ns, t)
 	if ns == r.hostNS {
 		r.layers.learn(mounts)
+	}
+}
+
+// forget drops the tables of namespaces that nobody asked for in a while, unless a process of them is there still: what it does next may
+// be over before its mounts can be read again.
+func (r *Resolver) forget(now time.Time) {
+	for {
+		ns, t, ok := r.tables.GetOldest()
+		if !ok || now.Sub(t.used) < tableGrace {
+			return
+		}
+		if ns == r.hostNS || namespaceOf(t.first) == ns || namespaceOf(t.latest) == ns {
+			t.used = now
+			r.tables.Get(ns) // to the other end
+			continue
+		}
+		r.tables.Remove(ns)
 	}
 }

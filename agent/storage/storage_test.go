@@ -42,8 +42,8 @@ func newResolver(t *testing.T) *Resolver {
 		t.Fatal(err)
 	}
 	r.hostNS, r.hostProc = hostNS, 0
-	r.tables.Add(hostNS, &table{mounts: parseMounts(hostInfo), read: r.now()})
-	r.tables.Add(containerNS, &table{mounts: parseMounts(containerInfo), read: r.now()})
+	r.tables.Add(hostNS, &table{mounts: parseMounts(hostInfo), read: r.now(), used: r.now()})
+	r.tables.Add(containerNS, &table{mounts: parseMounts(containerInfo), read: r.now(), used: r.now()})
 	return r
 }
 
@@ -205,5 +205,26 @@ func TestFind(t *testing.T) {
 	}
 	if got, ok := r.Find(dev, st.Ino, uint32(generation)); ok && (got.HostPath != "" || got.Links != 0) {
 		t.Errorf("after the last name went Find = %+v", got)
+	}
+}
+
+// The mounts of a namespace are kept for as long as somebody is in it, though nobody asks; then they go.
+func TestMountsOfNamespacesThatAreGone(t *testing.T) {
+	r := newResolver(t)
+	now := time.Now()
+	r.now = func() time.Time { return now }
+	self := uint32(os.Getpid())
+	mine := namespaceOf(self)
+	r.keep(mine, self, parseMounts(hostInfo))
+	r.keep(300, 0, parseMounts(containerInfo))
+	now = now.Add(tableGrace - 1)
+	r.keep(400, 0, nil)
+	if !r.tables.Contains(300) {
+		t.Error("one was forgotten within the grace")
+	}
+	now = now.Add(1)
+	r.keep(500, 0, nil)
+	if r.tables.Contains(300) || !r.tables.Contains(400) || !r.tables.Contains(mine) || !r.tables.Contains(hostNS) {
+		t.Errorf("remembered: %v, want the host's %d, the test's own %d and the latest", r.tables.Keys(), hostNS, mine)
 	}
 }

@@ -74,8 +74,8 @@ func TestVolumesThatAreSeenTwice(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newResolver(t)
-			r.keep(hostNS, parseMounts(host))
-			r.keep(containerNS, tc.own)
+			r.keep(hostNS, 0, parseMounts(host))
+			r.keep(containerNS, 0, tc.own)
 			got := r.Locate(containerNS, 0, tc.dev, tc.path)
 			if got.Volume != tc.want || got.Path != tc.seen || got.HostPath != tc.at || got.Class != tc.class {
 				t.Errorf("Locate = %+v,\nwant %+v, seen as %s, at %s, %v", got, tc.want, tc.seen, tc.at, tc.class)
@@ -92,11 +92,11 @@ func TestLayersOfContainersThatAreGone(t *testing.T) {
 	for name, own := range map[string]string{"never seen": "", "seen too early": before + task} {
 		t.Run(name, func(t *testing.T) {
 			r := newResolver(t)
-			r.keep(hostNS, parseMounts(before+task))
-			r.keep(hostNS, parseMounts(before)) // unmounted
+			r.keep(hostNS, 0, parseMounts(before+task))
+			r.keep(hostNS, 0, parseMounts(before)) // unmounted
 			ns := uint32(300)
 			if own != "" {
-				r.keep(ns, parseMounts(own))
+				r.keep(ns, 0, parseMounts(own))
 			}
 			for path, want := range map[string]string{
 				"/snap/7/fs/tmp/blink": "/tmp/blink", "/snap/7/fs": "/", "/snap/7/work/work/#1": "/snap/7/work/work/#1",
@@ -138,7 +138,7 @@ func TestMountsAreWatched(t *testing.T) {
 	}
 	ns := namespaceOf(self)
 	r.hostNS = elsewhere
-	r.keep(ns, parseMounts(hostInfo))
+	r.keep(ns, 0, parseMounts(hostInfo))
 	r.Enter(ns, self)
 	if table, _ := r.tables.Get(ns); len(table.mounts) == len(parseMounts(hostInfo)) || !table.entered {
 		t.Error("the mounts of a program that began were not read again")

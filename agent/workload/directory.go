@@ -55,9 +55,10 @@ type Want struct {
 }
 
 const (
-	// How many containers and pods are remembered, ended ones too.
-	rememberedContainers = 16384
-	rememberedPods       = 8192
+	// How many containers and pods are remembered, ended ones too: many times what a node runs. Events that wait for a name do so for
+	// seconds, and what was named keeps its name without this.
+	rememberedContainers = 4096
+	rememberedPods       = 2048
 	// How many are looked for at a time; others are found when one of these is.
 	maxWanted = 1024
 	// Bytes of a name that are kept. Kubernetes allows 253.

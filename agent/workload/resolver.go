@@ -20,17 +20,13 @@ import (
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
-const (
-	// How many cgroups are remembered, dead ones too: their last events come after them.
-	remembered = 16384
-	// How long the events of a container wait for its name.
-	patience = 5 * time.Second
-)
+// How long the events of a container wait for its name.
+const patience = 5 * time.Second
 
 // Resolver names the instance behind a cgroup id. It is not safe for concurrent use.
 type Resolver struct {
 	o         Options
-	instances *lru.LRU[uint64, *Instance]
+	instances *cgroups
 	// Which cgroup has a container's name: the first that came with its id. Whoever may make cgroups of his own can call
 	// them like somebody else's.
 	claims *lru.LRU[string, claim]
@@ -42,7 +38,6 @@ type Resolver struct {
 	kernel  *Instance
 	// Whose cgroup tells nothing: the host, or, when only a branch is looked at, somebody else.
 	unknown *Instance
-	evicted uint64
 	unnamed uint64
 }
 
@@ -76,19 +71,18 @@ type Options struct {
 func New(o Options) (*Resolver, error) {
 	r := &Resolver{o: o, waiting: map[*Instance]struct{}{}}
 	var err error
-	r.instances, err = lru.NewLRU(remembered, func(id uint64, in *Instance) {
-		r.evicted++
+	r.instances, err = newCgroups(func(id uint64, in *Instance) {
 		if in.proto.GetCgroupId() == id {
 			r.abandon(in)
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("remember cgroups: %w", err)
+		return nil, err
 	}
 	if r.tops, err = lru.NewLRU[top, *Instance](remembered, nil); err != nil {
 		return nil, fmt.Errorf("remember cgroups: %w", err)
 	}
-	if r.claims, err = lru.NewLRU[string, claim](rememberedContainers, nil); err != nil {
+	if r.claims, err = lru.NewLRU[string, claim](remembered, nil); err != nil {
 		return nil, fmt.Errorf("remember containers: %w", err)
 	}
 	r.host = NewInstance(r.proto(0, "/", Owner{Kind: KindHost, Name: o.Node}, time.Time{}))
@@ -118,7 +112,7 @@ func (r *Resolver) Scan() {
 				return nil
 			}
 			id := Key(h.ID, st.Ino)
-			if _, known := r.instances.Get(id); !known {
+			if _, known := r.instances.get(id); !known {
 				r.Learn(id, strings.TrimPrefix(path, h.Mount), r.began(path))
 			}
 			return nil
@@ -147,11 +141,11 @@ func (r *Resolver) Learn(id uint64, path string, start time.Time) {
 	if path == "" {
 		path = "/"
 	}
-	if _, known := r.instances.Get(id); known { // its path does not change
+	if _, known := r.instances.get(id); known { // its path does not change
 		return
 	}
 	if !r.within(path) {
-		r.instances.Add(id, r.unknown)
+		r.instances.add(id, r.unknown)
 		return
 	}
 	owner := OwnerOf(path)
@@ -159,17 +153,17 @@ func (r *Resolver) Learn(id uint64, path string, start time.Time) {
 		owner = r.task(path)
 	}
 	if owner.Kind == KindHost {
-		r.instances.Add(id, r.host)
+		r.instances.add(id, r.host)
 		return
 	}
 	if owner.Path != path {
 		if in, known := r.tops.Get(top{hierarchyOf(id), owner.Path}); known {
-			r.instances.Add(id, in)
+			r.instances.add(id, in)
 			return
 		}
 	}
 	in := &Instance{proto: r.proto(id, path, owner, start), owner: owner}
-	r.instances.Add(id, in)
+	r.instances.add(id, in)
 	r.tops.Add(top{hierarchyOf(id), path}, in)
 	if r.o.Directory == nil || (owner.ContainerID == "" && owner.PodUID == "") {
 		return
@@ -227,7 +221,7 @@ func (r *Resolver) Of(id uint64, tgid uint32, kernelThread bool) *Instance {
 	if kernelThread {
 		return r.kernel
 	}
-	if in, ok := r.instances.Get(id); ok {
+	if in, ok := r.instances.get(id); ok {
 		return r.use(in)
 	}
 	hierarchy := r.o.Unified
@@ -249,7 +243,7 @@ func (r *Resolver) Of(id uint64, tgid uint32, kernelThread bool) *Instance {
 		start = r.began(filepath.Join(hierarchy.Mount, path))
 	}
 	r.Learn(id, path, start)
-	if in, ok := r.instances.Get(id); ok {
+	if in, ok := r.instances.get(id); ok {
 		return r.use(in)
 	}
 	return r.unknown
@@ -259,8 +253,9 @@ func (r *Resolver) Of(id uint64, tgid uint32, kernelThread bool) *Instance {
 func (r *Resolver) Host() *Instance { return r.host }
 
 // Settle names what can be named now. What waited too long goes with what is known, and is counted; it is named when that
-// comes later all the same. It returns how many instances with processes are pending still.
+// comes later all the same. It returns how many instances with processes are pending still. It also forgets cgroups that are gone.
 func (r *Resolver) Settle(now time.Time) int {
+	r.instances.forget(now, r.alive)
 	if r.o.Directory == nil {
 		return 0
 	}
@@ -378,13 +373,13 @@ func (r *Resolver) lookUp(proto *spoorv1.Instance, owner Owner) (*spoorv1.Instan
 }
 
 // Evicted returns how many cgroups were forgotten for want of room.
-func (r *Resolver) Evicted() uint64 { return r.evicted }
+func (r *Resolver) Evicted() uint64 { return r.instances.evicted }
 
 // Unnamed returns how many containers were sent without a name, because it did not come in time.
 func (r *Resolver) Unnamed() uint64 { return r.unnamed }
 
 // Len returns how many cgroups are remembered.
-func (r *Resolver) Len() int { return r.instances.Len() }
+func (r *Resolver) Len() int { return r.instances.all.Len() }
 
 func (r *Resolver) proto(id uint64, path string, o Owner, start time.Time) *spoorv1.Instance {
 	in := &spoorv1.Instance{

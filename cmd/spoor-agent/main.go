@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"github.com/alecthomas/kong"
 
@@ -40,7 +41,14 @@ func (showVersion) BeforeReset(k *kong.Kong) error {
 	return nil
 }
 
+// gcPercent: the runtime collects when memory has grown by so much of what was in use, and not when it has doubled. The agent
+// computes little and stays for ever: memory is what a node has less of.
+const gcPercent = 50
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	os.Exit(cli.Program{
 		Name: "spoor-agent",
 		Description: "Watches this host and ships what happens to a collector, until interrupted. It changes nothing on the host. " +
