@@ -35,6 +35,9 @@ const (
 	maxAgain = 500 * time.Millisecond
 	// With more than this many unknown containers, all are asked for at once.
 	fewWanted = 8
+	// While containers come, all are asked for so often, until none came for a while: on a busy machine one may be noticed when its
+	// runtime has forgotten it already.
+	sweepEvery, sweepFor = 500 * time.Millisecond, 5 * time.Second
 )
 
 // usual are the places where runtimes have their sockets: containerd, CRI-O, K3s, MicroK8s, k0s, cri-dockerd.
@@ -165,22 +168,35 @@ func (s *Source) listAll(ctx context.Context, d *workload.Directory) error {
 // answer asks for what is wanted until something breaks.
 func (s *Source) answer(ctx context.Context, d *workload.Directory) error {
 	again := minAgain
+	var came, swept time.Time
 	for {
 		wanted, more := d.Wanted()
-		var timer <-chan time.Time
+		var timer, sweep <-chan time.Time
 		if len(wanted) > 0 {
 			if err := s.ask(ctx, d, wanted); err != nil {
 				return err
 			}
 			timer = time.After(again)
 		}
+		if now := time.Now(); now.Sub(came) < sweepFor {
+			sweep = time.After(sweepEvery - min(now.Sub(swept), sweepEvery))
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-more:
-			again = minAgain
+			now := time.Now()
+			if now.Sub(came) >= sweepFor {
+				swept = now
+			}
+			again, came = minAgain, now
 		case <-timer:
 			again = min(2*again, maxAgain)
+		case <-sweep:
+			if err := s.listAll(ctx, d); err != nil {
+				return err
+			}
+			swept = time.Now()
 		}
 	}
 }
