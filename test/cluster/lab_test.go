@@ -186,6 +186,15 @@ func (d *daemon) stop() {
 	}
 }
 
+// kill ends it at once.
+func (d *daemon) kill() {
+	d.Helper()
+	if err := d.cmd.Process.Kill(); err != nil {
+		d.Fatal(err)
+	}
+	_ = <-d.done // that it was killed
+}
+
 func (d *daemon) said() string {
 	b, err := os.ReadFile(d.out.Name())
 	if err != nil {
