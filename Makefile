@@ -147,6 +147,12 @@ test-cluster: build ## The shop of test/shop in a two-node Kubernetes on this ma
 	@test/cluster/build
 	@$(GO) test -count=1 -timeout=30m -v -exec "$(or $(SUDO:sudo=sudo -E),env)" ./test/cluster
 
+.PHONY: test-churn
+test-churn: build ## Real containers that come and go at 20 a second for five minutes: every event named, and memory that stays; CHURN=1m
+	@$(SUDO) test/cgroup/deps churn
+	@test/cgroup/images build/cgroup
+	@SPOOR_CHURN=$(or $(CHURN),5m) $(GO) test -count=1 -timeout=30m -v -run 'TestChurn$$' -exec "$(or $(SUDO:sudo=sudo -E),env)" ./test/cgroup
+
 .PHONY: coverage
 coverage: build ## Do every act under an agent's eyes on this kernel, and write docs/coverage.md of that and what was measured elsewhere
 	@tools/deps acts
