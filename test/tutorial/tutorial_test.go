@@ -98,7 +98,7 @@ func newSession(t *testing.T, fill func(string) string) *session {
 	}
 	bin := t.TempDir()
 	for name, text := range map[string]string{"sudo": "#!/bin/sh\nexec \"$@\"\n", "systemd-run": systemdRun, "systemctl": systemctl} {
-		if err := os.WriteFile(filepath.Join(bin, name), []byte(text), 0o755); err != nil { //nolint:gosec // to be executed
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -126,7 +126,7 @@ func (s *session) open(block string) {
 	s.Helper()
 	s.interrupt()
 	s.said, s.ended = &scene.Transcript{}, make(chan error, 1)
-	s.first = s.command("exec " + strings.TrimPrefix(strings.TrimSpace(block), "sudo "))
+	s.first = s.command("exec " + block)
 	s.first.Stdout, s.first.Stderr = s.said, s.said
 	if err := s.first.Start(); err != nil {
 		s.Fatal(err)
@@ -161,10 +161,10 @@ func (s *session) retype(block string, says []string) {
 		cmd := s.command(block)
 		cmd.Stdout, cmd.Stderr = &out, &out
 		err := cmd.Run()
-		if exit := cmd.ProcessState.ExitCode(); exit > 1 {
-			s.Fatalf("%s\nexits with %d (%v):\n%s", block, exit, err, &out)
-		}
 		missing := ""
+		if exit := cmd.ProcessState.ExitCode(); exit > 1 {
+			missing = "exit code 0 or 1: " + err.Error()
+		}
 		for _, want := range says {
 			if !regexp.MustCompile(want).Match(out.Bytes()) {
 				missing = want
@@ -205,9 +205,9 @@ func TestTutorial(t *testing.T) {
 	met := 0
 	for _, block := range blocks(string(page)) {
 		block = fill(block)
-		if strings.Contains(block, "spoor up") {
-			// `make build` was done by whoever runs this.
-			s.open(block[strings.Index(block, "sudo bin/spoor up"):])
+		// `make build` was done by whoever runs this.
+		if _, args, found := strings.Cut(block, "sudo bin/spoor up"); found {
+			s.open("bin/spoor up" + args)
 			continue
 		}
 		if strings.Contains(block, "rm -r") {
