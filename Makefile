@@ -174,7 +174,7 @@ verifier-cost: ## Write down what the programs cost the verifier of this kernel 
 		VM_OUT=$$PWD/test/kernels/verifier/testdata/$$kernel-amd64 $(IN_KERNEL) ./test/kernels/verifier -update; done
 
 .PHONY: fuzz
-fuzz: ## Every fuzzer for FUZZTIME, executions (4000x) or a time (60s)
+fuzz: ## Every fuzzer for FUZZTIME, executions (4000x) or a time; before a release: FUZZTIME=3600s
 	@$(STAGE) fuzzers tools/fuzz $(FUZZTIME)
 
 .PHONY: image-test
@@ -242,6 +242,10 @@ bench-collector: build ## What a collector stores, how soon, for how many agents
 .PHONY: bench-clickhouse
 bench-clickhouse: engine ## What it costs to store EVENTS events (1,000,000) with ClickHouse's engine, and how long questions take
 	@SPOOR_EVENTS=$(EVENTS) $(GO) test ./test/clickhouse -run '^$$' -bench '^BenchmarkQueries$$' -benchtime 1x -timeout 30m
+
+.PHONY: scale
+scale: ## What fleets of 10, 1,000 and 50,000 nodes cost collectors by what was measured, and what breaks first; BENCH="--rate 1 200" takes flags and sizes
+	@$(GO) run ./test/bench/scale $(BENCH)
 
 ##@ Verify
 
