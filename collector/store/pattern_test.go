@@ -89,3 +89,23 @@ func TestKindNames(t *testing.T) {
 		}
 	}
 }
+
+// FuzzPattern: what is read is written so that it is read again as the same, and matches what it says itself.
+func FuzzPattern(f *testing.F) {
+	for _, s := range []string{"", "nginx.service", "prod/shop/Deployment/*", "/host1/Unit/a*b*", "a/b/c/d/e", "a/"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		p, err := store.ParsePattern(s)
+		if err != nil || p == nil {
+			return
+		}
+		again, err := store.ParsePattern(p.String())
+		if err != nil || *again != *p {
+			t.Fatalf("%q is written as %q, and read as %v (%v)", s, p, again, err)
+		}
+		if w := (&spoorv1.Workload{Cluster: p.Cluster, Namespace: p.Namespace, Kind: p.Kind, Name: p.Name}); !p.Match(w) {
+			t.Fatalf("%q does not match itself", p)
+		}
+	})
+}

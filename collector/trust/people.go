@@ -147,10 +147,23 @@ type entry struct {
 
 func (e *entry) who() string { return e.Name + e.Group }
 
-func parsePeople(content []byte) (*known, error) {
-	var list []entry
+// decodeEntries reads YAML. The library panics on some texts that are none ("! 000"), and a collector must outlive a file that is damaged.
+func decodeEntries(content []byte) (list []entry, err error) {
+	defer func() {
+		if why := recover(); why != nil {
+			list, err = nil, fmt.Errorf("this is not YAML: %v", why)
+		}
+	}()
 	if err := yaml.UnmarshalWithOptions(content, &list, yaml.Strict()); err != nil {
 		return nil, errors.New(yaml.FormatError(err, false, true))
+	}
+	return list, nil
+}
+
+func parsePeople(content []byte) (*known, error) {
+	list, err := decodeEntries(content)
+	if err != nil {
+		return nil, err
 	}
 	all := &known{tokens: map[[sha256.Size]byte]*Person{}}
 	for i := range list {
