@@ -57,6 +57,7 @@ func (s *Service) completenessOf(ctx context.Context, nodes [][]store.RunStatus,
 		if last := node[len(node)-1]; about.concerns(last.Cluster, last.Node) {
 			gaps = append(gaps, s.unwatched(node, about)...)
 			gaps = append(gaps, blind(&last, about)...)
+			gaps = append(gaps, skewed(&last)...)
 		}
 	}
 	lost, err := s.o.Store.Gaps(ctx, about.from, about.to)
@@ -172,4 +173,23 @@ func blind(run *store.RunStatus, about scope) []string {
 		gaps = append(gaps, fmt.Sprintf("%s: the %s sensor is off%s", nodeName(run.Cluster, run.Node), c.GetSensor(), why))
 	}
 	return gaps
+}
+
+// How far a clock may be off before answers say so. What a batch takes on its way, also while its agent is slowed, makes the clock look as if it
+// were behind.
+const (
+	maxAhead  = 5 * time.Second
+	maxBehind = time.Minute
+)
+
+// skewed tells of a clock that is off: times of events are those of the node, as it told them, and a question with times in it may miss some.
+func skewed(run *store.RunStatus) []string {
+	how := "ahead of"
+	switch {
+	case run.Skew < -maxBehind:
+		how = "behind"
+	case run.Skew <= maxAhead:
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: its clock is %s %s the collector's, and so are the times of its events", nodeName(run.Cluster, run.Node), run.Skew.Abs().Round(time.Second), how)}
 }

@@ -5,6 +5,7 @@ package query
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +41,24 @@ func TestManyRunsAreNotReadForEachAnswer(t *testing.T) {
 		}
 		if r.asked != test.asked {
 			t.Errorf("for four answers in 1.3 s about %d runs the store was asked %d times, want %d", test.runs, r.asked, test.asked)
+		}
+	}
+}
+
+func TestSkewed(t *testing.T) {
+	for _, test := range []struct {
+		skew time.Duration
+		want string
+	}{
+		{0, ""},
+		{maxAhead, ""},
+		{-maxBehind, ""},
+		{90*time.Second + time.Millisecond, "node c/n: its clock is 1m30s ahead of the collector's, and so are the times of its events"},
+		{-2 * time.Hour, "node c/n: its clock is 2h0m0s behind the collector's, and so are the times of its events"},
+	} {
+		got := strings.Join(skewed(&store.RunStatus{Hello: store.Hello{Run: store.Run{Cluster: "c", Node: "n"}}, Skew: test.skew}), " ")
+		if got != test.want {
+			t.Errorf("of a skew of %v it is said %q, want %q", test.skew, got, test.want)
 		}
 	}
 }
