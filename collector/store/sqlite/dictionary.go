@@ -17,7 +17,7 @@ import (
 )
 
 // dictionaries remember the numbers of entities that were used lately. One that was forgotten is looked up in the
-// database again, so their sizes bound memory (together some 100 MiB when all are full) and nothing else.
+// database again, so their sizes bound memory (together some 130 MiB when all are full) and nothing else.
 type dictionaries struct {
 	strings   *simplelru.LRU[string, int64]
 	workloads *simplelru.LRU[workloadKey, int64]
@@ -34,8 +34,8 @@ func newDictionaries() *dictionaries {
 	return &dictionaries{
 		strings:   newLRU[string](65536),
 		workloads: newLRU[workloadKey](16384),
-		instances: newLRU[digest](16384),
-		processes: newLRU[digest](65536),
+		instances: newLRU[digest](65536),
+		processes: newLRU[digest](131072),
 		contexts:  newLRU[contextKey](16384),
 		files:     newLRU[fileKey](131072),
 		peers:     newLRU[peerKey](131072),

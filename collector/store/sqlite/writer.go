@@ -45,7 +45,7 @@ func openWriter(path string, cacheBytes int64, log *slog.Logger) (_ *writer, err
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{conn: c, statements: map[string]*sqlite.Stmt{}, ids: newDictionaries(), cache: newEntityCache(1024), runs: map[store.Run]*runState{}}
+	w := &writer{conn: c, statements: map[string]*sqlite.Stmt{}, ids: newDictionaries(), cache: newEntityCache(16384), runs: map[store.Run]*runState{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
