@@ -24,7 +24,7 @@ var options struct {
 	Most    float64 `help:"Share of a bound that is planned with." default:"0.6"`
 
 	EventCPU  float64 `name:"event-cpu" help:"Processor time of an event in a large batch, µs." default:"48"`
-	BatchCPU  float64 `name:"batch-cpu" help:"Processor time of a batch besides its events, µs." default:"190"`
+	BatchCPU  float64 `name:"batch-cpu" help:"Processor time of a batch besides its events, µs." default:"180"`
 	Writer    float64 `help:"Share of that in the one goroutine that commits." default:"0.55"`
 	Bytes     float64 `help:"Bytes of an event in the store." default:"105"`
 	WireBytes float64 `name:"wire-bytes" help:"Bytes of an event on the wire, with its share of the tables of its batch." default:"350"`
