@@ -77,14 +77,12 @@ func (a *Agent) reportLosses(now time.Time) error {
 		}
 		a.losses[k] = n
 		a.o.Logger.Warn("something was lost", "source", k.source, "reason", k.reason, "count", grown)
-		if k == (lossKey{"names", "ring_full"}) {
-			rest, err := a.tellLostNames(now, k, grown)
-			if err != nil {
-				return err
-			}
-			if grown = rest; grown == 0 {
-				continue
-			}
+		rest, err := a.tellWhoLost(now, k, grown)
+		if err != nil {
+			return err
+		}
+		if grown = rest; grown == 0 {
+			continue
 		}
 		if !a.tellLoss(now, k, grown) {
 			a.losses[k] = n - grown // later, with what is lost until then
@@ -104,9 +102,29 @@ func (a *Agent) reportLosses(now time.Time) error {
 	return nil
 }
 
-// tellLostNames tells whose changes were lost, and returns how many of grown nobody knows that of.
-func (a *Agent) tellLostNames(now time.Time, k lossKey, grown uint64) (uint64, error) {
-	by, err := a.changes.exact.LostBy()
+// lostBy returns what knows whose the losses of a kind were; nil: nothing does.
+func (a *Agent) lostBy(k lossKey) func() (map[uint64]uint64, error) {
+	switch k {
+	case lossKey{"file", "map_full"}:
+		return a.file.LostBy
+	case lossKey{"socket", "map_full"}:
+		return a.socket.LostBy
+	case lossKey{"udp", "map_full"}:
+		return a.udp.LostBy
+	case lossKey{"names", "ring_full"}:
+		return a.changes.exact.LostBy
+	default:
+		return nil
+	}
+}
+
+// tellWhoLost tells whose facts were lost, and returns how many of grown nobody knows that of.
+func (a *Agent) tellWhoLost(now time.Time, k lossKey, grown uint64) (uint64, error) {
+	ask := a.lostBy(k)
+	if ask == nil {
+		return grown, nil
+	}
+	by, err := ask()
 	if err != nil {
 		return 0, err
 	}

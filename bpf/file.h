@@ -6,7 +6,7 @@
 #ifndef SPOOR_FILE_H
 #define SPOOR_FILE_H
 
-#include "spoor.h"
+#include "lost_by.h"
 #include "path.h"
 
 /* include/uapi/linux/stat.h */
@@ -192,7 +192,7 @@ static __noinline int record_write(struct inode *inode, __u32 flags, __u64 mtime
 			return 0;
 		fact = bpf_map_lookup_elem(map, &key);
 		if (!fact) { /* full; had another CPU been first, it were there now */
-			count_loss(&losses, FILE_LOST_FACT);
+			lose(&losses, FILE_LOST_FACT, fresh.cgroup_id);
 			return 0;
 		}
 	}

@@ -80,6 +80,7 @@ type FileWho struct {
 const (
 	FileMapFacts                = "facts"
 	FileMapLosses               = "losses"
+	FileMapLostBy               = "lost_by"
 	FileMapNameRing             = "name_ring"
 	FileMapNameScratch          = "name_scratch"
 	FileMapRecent               = "recent"
@@ -164,6 +165,7 @@ type FileProgramSpecs struct {
 type FileMapSpecs struct {
 	Facts         *ebpf.MapSpec `ebpf:"facts"`
 	Losses        *ebpf.MapSpec `ebpf:"losses"`
+	LostBy        *ebpf.MapSpec `ebpf:"lost_by"`
 	NameRing      *ebpf.MapSpec `ebpf:"name_ring"`
 	NameScratch   *ebpf.MapSpec `ebpf:"name_scratch"`
 	Recent        *ebpf.MapSpec `ebpf:"recent"`
@@ -206,6 +208,7 @@ func (o *FileObjects) Close() error {
 type FileMaps struct {
 	Facts         *ebpf.Map `ebpf:"facts"`
 	Losses        *ebpf.Map `ebpf:"losses"`
+	LostBy        *ebpf.Map `ebpf:"lost_by"`
 	NameRing      *ebpf.Map `ebpf:"name_ring"`
 	NameScratch   *ebpf.Map `ebpf:"name_scratch"`
 	Recent        *ebpf.Map `ebpf:"recent"`
@@ -216,6 +219,7 @@ func (m *FileMaps) Close() error {
 	return _FileClose(
 		m.Facts,
 		m.Losses,
+		m.LostBy,
 		m.NameRing,
 		m.NameScratch,
 		m.Recent,

@@ -18,7 +18,7 @@
  * The kernel never runs one program twice at a time on one CPU (it skips the second call and counts it), so each has a
  * scratch of its own on each CPU, although it may be preempted.
  */
-#include "spoor.h"
+#include "lost_by.h"
 #include "path.h"
 #include "storage.h"
 
@@ -79,17 +79,6 @@ struct {
 	__uint(max_entries, 8 << 20);
 } name_ring SEC(".maps");
 
-/*
- * Of the records that the ring had no room for: whose they were. The agent empties it when it reads losses; what finds it
- * full is in the sum all the same.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __u64); /* id of a cgroup */
-	__type(value, __u64);
-} lost_by SEC(".maps");
-
 struct name_scratch {
 	struct name_record record;
 	struct text text;
@@ -128,17 +117,6 @@ struct inode___names {
 static __always_inline bool has_name(struct dentry *dentry)
 {
 	return BPF_CORE_READ(dentry, d_hash.pprev);
-}
-
-static __always_inline void lose(__u64 cgroup_id)
-{
-	__u64 *n = bpf_map_lookup_elem(&lost_by, &cgroup_id), one = 1;
-
-	count_loss(&losses, NAMES_LOST_RECORD);
-	if (n)
-		__sync_fetch_and_add(n, 1);
-	else if (bpf_map_update_elem(&lost_by, &cgroup_id, &one, BPF_NOEXIST))
-		return; /* full, or another CPU was first: the sum has it */
 }
 
 /* Sends a record about inode, whose name is that of dentry. How: an operation, and flags above its byte. */
@@ -188,7 +166,7 @@ static __noinline int tell(__u32 scratch, __u32 how, struct inode *inode, struct
 	if (used > TEXT_BYTES) /* cannot be: two paths; says so to the verifier */
 		return 0;
 	if (bpf_ringbuf_output(&name_ring, s, offsetof(struct name_scratch, text.bytes) + used, BPF_RB_NO_WAKEUP))
-		lose(r->cgroup_id);
+		lose(&losses, NAMES_LOST_RECORD, r->cgroup_id);
 	return 0;
 }
 

@@ -14,6 +14,7 @@
  */
 #include "compat.h"
 #include "flow.h"
+#include "lost_by.h"
 #include "turn.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -90,7 +91,7 @@ static __always_inline void addresses(const struct sock *sk, __u8 *local, __u8 *
 static __always_inline void record(struct owner *owner, struct change *c)
 {
 	if (!flow_record(&owner->key, &owner->end, c))
-		count_loss(&losses, SOCKET_LOST_FACT);
+		lose(&losses, SOCKET_LOST_FACT, owner->end.cgroup_id);
 }
 
 /* Gives the socket an owner, in place of one that it had for an earlier connection. */

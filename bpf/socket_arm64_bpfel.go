@@ -72,6 +72,7 @@ const (
 	SocketMapFacts             = "facts"
 	SocketMapListeners         = "listeners"
 	SocketMapLosses            = "losses"
+	SocketMapLostBy            = "lost_by"
 	SocketMapOwners            = "owners"
 	SocketProgSocketAdopt      = "socket_adopt"
 	SocketProgSocketBytes      = "socket_bytes"
@@ -144,6 +145,7 @@ type SocketMapSpecs struct {
 	Facts     *ebpf.MapSpec `ebpf:"facts"`
 	Listeners *ebpf.MapSpec `ebpf:"listeners"`
 	Losses    *ebpf.MapSpec `ebpf:"losses"`
+	LostBy    *ebpf.MapSpec `ebpf:"lost_by"`
 	Owners    *ebpf.MapSpec `ebpf:"owners"`
 }
 
@@ -186,6 +188,7 @@ type SocketMaps struct {
 	Facts     *ebpf.Map `ebpf:"facts"`
 	Listeners *ebpf.Map `ebpf:"listeners"`
 	Losses    *ebpf.Map `ebpf:"losses"`
+	LostBy    *ebpf.Map `ebpf:"lost_by"`
 	Owners    *ebpf.Map `ebpf:"owners"`
 }
 
@@ -194,6 +197,7 @@ func (m *SocketMaps) Close() error {
 		m.Facts,
 		m.Listeners,
 		m.Losses,
+		m.LostBy,
 		m.Owners,
 	)
 }

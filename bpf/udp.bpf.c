@@ -13,8 +13,8 @@
  * They run for each datagram, so a socket's storage remembers whom it last talked with: until the next jiffy the same
  * peer costs a look there and no more. Whoever receives before he sends is the server. UDP has no counters of bytes.
  */
-#include "spoor.h"
 #include "flow.h"
+#include "lost_by.h"
 #include "talker.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -145,7 +145,7 @@ static __always_inline void talk(struct bpf_sock_addr *ctx, __u32 role, bool v6)
 		__builtin_memcpy(bound.peer, end.local, sizeof(bound.peer));
 		end.cgroup_id = t->cgroup_id;
 		if (!flow_record(&bound, &end, &one))
-			count_loss(&losses, UDP_LOST_FACT);
+			lose(&losses, UDP_LOST_FACT, end.cgroup_id);
 	}
 	t->jiffy = jiffy;
 	t->connected = 0;
@@ -154,7 +154,7 @@ static __always_inline void talk(struct bpf_sock_addr *ctx, __u32 role, bool v6)
 	key_of(t, sk->src_port, &key, &end);
 	c.opened = !same;
 	if (!flow_record(&key, &end, &c))
-		count_loss(&losses, UDP_LOST_FACT);
+		lose(&losses, UDP_LOST_FACT, end.cgroup_id);
 }
 
 static __always_inline void connected(struct bpf_sock_addr *ctx, bool v6)
@@ -240,6 +240,6 @@ int udp_answered(struct bpf_iter__bpf_sk_storage_map *ctx)
 		map_v4(end.local, sk->__sk_common.skc_rcv_saddr);
 	key_of(t, sk->__sk_common.skc_num, &key, &end);
 	if (!flow_record(&key, &end, &c))
-		count_loss(&losses, UDP_LOST_FACT);
+		lose(&losses, UDP_LOST_FACT, end.cgroup_id);
 	return 0;
 }

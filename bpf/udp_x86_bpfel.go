@@ -36,6 +36,7 @@ type UdpTalker struct {
 const (
 	UdpMapFacts          = "facts"
 	UdpMapLosses         = "losses"
+	UdpMapLostBy         = "lost_by"
 	UdpMapTalkers        = "talkers"
 	UdpProgUdpAnswered   = "udp_answered"
 	UdpProgUdpConnect4   = "udp_connect4"
@@ -109,6 +110,7 @@ type UdpProgramSpecs struct {
 type UdpMapSpecs struct {
 	Facts   *ebpf.MapSpec `ebpf:"facts"`
 	Losses  *ebpf.MapSpec `ebpf:"losses"`
+	LostBy  *ebpf.MapSpec `ebpf:"lost_by"`
 	Talkers *ebpf.MapSpec `ebpf:"talkers"`
 }
 
@@ -146,6 +148,7 @@ func (o *UdpObjects) Close() error {
 type UdpMaps struct {
 	Facts   *ebpf.Map `ebpf:"facts"`
 	Losses  *ebpf.Map `ebpf:"losses"`
+	LostBy  *ebpf.Map `ebpf:"lost_by"`
 	Talkers *ebpf.Map `ebpf:"talkers"`
 }
 
@@ -153,6 +156,7 @@ func (m *UdpMaps) Close() error {
 	return _UdpClose(
 		m.Facts,
 		m.Losses,
+		m.LostBy,
 		m.Talkers,
 	)
 }

@@ -314,6 +314,11 @@ func (f *File) Losses() ([]Loss, error) {
 	return addPreempted(all, f.Programs()...)
 }
 
+// LostBy returns, and forgets, how many of the facts that found the map full were those of each cgroup.
+func (f *File) LostBy() (map[uint64]uint64, error) {
+	return takeLostBy("file", f.collection.Maps[bpf.FileMapLostBy])
+}
+
 // Programs returns what is loaded, for measuring.
 func (f *File) Programs() []*ebpf.Program {
 	return append([]*ebpf.Program{f.collection.Programs[bpf.FileProgFileDirty]}, f.programs...)

@@ -236,32 +236,9 @@ func (n *ExactNames) Losses() ([]Loss, error) {
 	return addPreempted(all, slices.Collect(maps.Values(n.collection.Programs))...)
 }
 
-// LostBy returns, and forgets, how many of the lost changes were those of each cgroup.
+// LostBy returns, and forgets, how many of the changes that the ring had no room for were those of each cgroup.
 func (n *ExactNames) LostBy() (map[uint64]uint64, error) {
-	m := n.collection.Maps[bpf.NamesMapLostBy]
-	out := map[uint64]uint64{}
-	var cgroups []uint64
-	var cgroup, count uint64
-	each := m.Iterate()
-	for each.Next(&cgroup, &count) {
-		cgroups = append(cgroups, cgroup)
-	}
-	if err := each.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return nil, fmt.Errorf("names sensor: read whose changes were lost: %w", err)
-	}
-	for _, cgroup := range cgroups {
-		err := m.LookupAndDelete(&cgroup, &count)
-		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, ebpf.ErrNotSupported) { // before 5.14; one in between is lost
-			if err = m.Lookup(&cgroup, &count); err == nil {
-				err = m.Delete(&cgroup)
-			}
-		}
-		if err != nil {
-			return nil, fmt.Errorf("names sensor: read whose changes were lost: %w", err)
-		}
-		out[cgroup] = count
-	}
-	return out, nil
+	return takeLostBy("names", n.collection.Maps[bpf.NamesMapLostBy])
 }
 
 // Programs returns what is loaded, for measuring.

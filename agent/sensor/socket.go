@@ -191,6 +191,9 @@ func clientPorts(sample []uint32) []uint16 {
 	return ports
 }
 
+// LostBy returns, and forgets, how many of the facts that found the map full were those of each cgroup.
+func (s *Socket) LostBy() (map[uint64]uint64, error) { return takeLostBy("socket", s.objects.LostBy) }
+
 // Losses returns what was lost since the sensor was opened, or since the previous agent last looked.
 func (s *Socket) Losses() ([]Loss, error) {
 	all, err := s.losses.since()

@@ -106,6 +106,9 @@ func (u *UDP) Answered(all bool) error {
 // Losses returns what was lost since the sensor was opened, or since the previous agent last looked.
 func (u *UDP) Losses() ([]Loss, error) { return u.losses.since() }
 
+// LostBy returns, and forgets, how many of the facts that found the map full were those of each cgroup.
+func (u *UDP) LostBy() (map[uint64]uint64, error) { return takeLostBy("udp", u.objects.LostBy) }
+
 // Close releases the sensor; what is not pinned is detached and unloaded.
 func (u *UDP) Close() error {
 	return errors.Join(closeLinks(u.links), u.losses.close(), u.set.Close(), u.objects.Close())
