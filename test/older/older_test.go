@@ -176,7 +176,7 @@ func TestWhatIsOlderThanTheAgentIsTold(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s := &told{tgid: uint32(cmd.Process.Pid), path: path, flows: map[spoorv1.Direction]*spoorv1.Flow{}} //nolint:gosec // not negative
+	s := &told{tgid: uint32(cmd.Process.Pid), path: path, flows: map[spoorv1.Direction]*spoorv1.Flow{}}
 	if _, err := fmt.Fscan(out, &s.port); err != nil {
 		t.Fatal(err)
 	}
