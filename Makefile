@@ -18,8 +18,9 @@ TOOL = $(GO) tool -modfile=tools/go.mod
 STAGE = tools/stage
 SUDO = $(if $(filter-out 0,$(shell id -u)),sudo)
 
-# What needs the machine, as root, is below test/; all other packages are unit tests.
-UNIT = $$($(GO) list ./... | grep -v '^github.com/spoor/spoor/test\(/\|$$\)')
+# What needs the machine, as root, is below test/; all other packages are unit tests. The scripts of cmd/spoor start the program hundreds of
+# times, which the race detector makes three times as slow; the packages that it is made of are tested with it.
+UNIT = $$($(GO) list ./... | grep -v '^github.com/spoor/spoor/\(test\(/\|$$\)\|cmd/spoor$$\)')
 # Executions, not seconds: a Go fuzzer that is stopped by the clock now and then fails with "context deadline exceeded".
 FUZZTIME ?= 4000x
 KERNELS ?= 5.10 6.1 6.12
@@ -66,11 +67,12 @@ test: ## Everything that must pass; needs root for the parts that load eBPF prog
 	@grep -hE '^(ok|FAIL|---)' build/unit.log build/web.log build/integration.log
 
 .PHONY: unit
-unit: ## Unit tests, with the race detector (but for SQLite, which was C and is 25 times slower with it)
+unit: ## Unit tests, with the race detector (not of SQLite, 25 times slower with it, nor of the command line's scripts)
 	@tools/deps test
 	@tools/unpack prometheus-alertmanager prometheus-alertmanager
 	@mkdir -p build
 	@PATH="$$PWD/build/packages/usr/bin:$$PATH" CGO_ENABLED=1 $(GO) test -race -gcflags='modernc.org/...=-race=false' -shuffle=on -count=1 -timeout=10m $(UNIT) 2>&1 | tee build/unit.log
+	@PATH="$$PWD/build/packages/usr/bin:$$PATH" $(GO) test -shuffle=on -count=1 -timeout=10m ./cmd/spoor 2>&1 | tee -a build/unit.log
 
 .PHONY: integration
 integration: build ## Tests of the real thing, as root, on this machine's kernel or, where it refuses, in a virtual machine
@@ -97,9 +99,9 @@ test-kernels: build ## The integration tests on Debian's kernels 5.10, 6.1 and 6
 	done; exit $$failed
 
 .PHONY: test-kernel
-test-kernel: build ## The same in short: what is seen on kernel 6.1, ext4 and xfs, and what the verifier says there
+test-kernel: build ## The same in short: what is seen on kernel 6.1, ext4 and xfs
 	@test/kernels/deps
-	@CGO_ENABLED=0 $(GO) test -count=1 -timeout=60m -exec "$$PWD/test/kernels/run 6.1 -s ext4,xfs -m sctp" ./test/kernels/verifier ./test/coverage
+	@CGO_ENABLED=0 $(GO) test -count=1 -timeout=60m -exec "$$PWD/test/kernels/run 6.1 -s ext4,xfs -m sctp" ./test/coverage
 
 .PHONY: test-upgrade
 test-upgrade: build ## Replace the agent 100 times under load, and look for facts that are missing or doubled
