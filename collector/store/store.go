@@ -2,7 +2,7 @@
 
 // Package store says what the collector needs of a place that keeps events, findings and what they are made of.
 //
-// It holds the interface, its types and the few rules that every engine shares (kinds, patterns of workloads).
+// It holds the interface, its types and the few rules that every engine shares (kinds, patterns of workloads, times).
 // It must not know any engine, the wire, the judge or a receiver of alerts. Whether an engine keeps the promises
 // made here is checked by the conformance suite in storetest.
 package store
@@ -10,6 +10,8 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -281,6 +283,24 @@ type SQLQuery struct {
 	Statement string
 	MaxRows   int
 	Timeout   time.Duration
+}
+
+// MaxStatement is how long a statement may be, in bytes.
+const MaxStatement = 64 << 10
+
+// Check says what is wrong with the query before a store is asked; what the person can mend is a *QueryError.
+func (q *SQLQuery) Check() error {
+	switch {
+	case strings.TrimSpace(q.Statement) == "":
+		return &QueryError{Problem: "the statement is empty: write for example SELECT * FROM events LIMIT 10"}
+	case len(q.Statement) > MaxStatement:
+		return &QueryError{Problem: fmt.Sprintf("the statement has %d bytes, at most %d are allowed", len(q.Statement), MaxStatement), Limit: true}
+	case strings.ContainsRune(q.Statement, 0):
+		return &QueryError{Problem: "the statement has a NUL character"}
+	case q.MaxRows <= 0 || q.Timeout <= 0:
+		return errors.New("run SQL: SQLQuery.MaxRows and Timeout must be positive")
+	}
+	return nil
 }
 
 // SQLResult is the answer.

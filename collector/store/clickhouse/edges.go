@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
@@ -92,14 +91,6 @@ type hourChange struct {
 
 const hourNanos = int64(time.Hour)
 
-func floorDiv(a, b int64) int64 {
-	q := a / b
-	if a%b < 0 {
-		q--
-	}
-	return q
-}
-
 // appendFlow adds a flow to the edge that it is of, or with sign -1 takes it away.
 func appendFlow(all []hourChange, ev *spoorv1.Event, sign int64) []hourChange {
 	f := ev.GetFlow()
@@ -134,7 +125,7 @@ func appendFlow(all []hourChange, ev *spoorv1.Event, sign int64) []hourChange {
 		return all
 	}
 	t := ev.GetTime().AsTime().UnixNano()
-	c.key.hour = floorDiv(t, hourNanos)
+	c.key.hour = store.FloorDiv(t, hourNanos)
 	c.first, c.last = t, t
 	if f.GetFirst() != nil {
 		c.first = min(t, f.GetFirst().AsTime().UnixNano())
@@ -265,15 +256,9 @@ ORDER BY until_when DESC, edge`
 
 // Edges implements store.Reader. Counts cover whole hours, the ones in which the interval begins and ends included.
 func (s *Store) Edges(ctx context.Context, q store.EdgeQuery) ([]*spoorv1.Edge, error) {
-	from, to := int64(math.MinInt64), int64(math.MaxInt64)
-	if !q.From.IsZero() {
-		from = q.From.UnixNano()
-	}
-	if !q.To.IsZero() {
-		to = q.To.UnixNano()
-	}
-	statement := strings.NewReplacer("@ledger@", s.ledger(), "@from@", quote(hourPrefix(floorDiv(from, hourNanos))),
-		"@to@", quote(hourPrefix(floorDiv(to, hourNanos)+1)), "@until@", fmt.Sprintf("toInt64(%d)", to), "@since@", fmt.Sprintf("toInt64('%d')", from)).Replace(selectEdges)
+	from, to := store.Between(q.From, q.To)
+	statement := strings.NewReplacer("@ledger@", s.ledger(), "@from@", quote(hourPrefix(store.FloorDiv(from, hourNanos))),
+		"@to@", quote(hourPrefix(store.FloorDiv(to, hourNanos)+1)), "@until@", fmt.Sprintf("toInt64(%d)", to), "@since@", fmt.Sprintf("toInt64('%d')", from)).Replace(selectEdges)
 	if q.Workload == nil && q.Limit > 0 {
 		statement += fmt.Sprintf(" LIMIT %d", q.Limit)
 	}

@@ -107,11 +107,11 @@ func (e *ledgerRows) finding(f *spoorv1.Finding, version, txn uint64) error {
 	if err != nil {
 		return err
 	}
-	first, err := nanos(f.GetFirstSeen())
+	first, err := store.Nanos(f.GetFirstSeen())
 	if err != nil {
 		return err
 	}
-	last, err := nanos(f.GetLastSeen())
+	last, err := store.Nanos(f.GetLastSeen())
 	if err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func one(b bool) uint64 {
 
 // add appends an event of a run.
 func (e *eventRows) add(txn uint64, b *store.Batch, ev *spoorv1.Event) error {
-	t, err := nanos(ev.GetTime())
+	t, err := store.Nanos(ev.GetTime())
 	if err != nil {
 		return err
 	}
@@ -266,14 +266,6 @@ func known[T any, M interface {
 	}
 	all[string(b)] = m
 	return m, nil
-}
-
-func nanos(ts *timestamppb.Timestamp) (int64, error) {
-	s, n := ts.GetSeconds(), int64(ts.GetNanos())
-	if n < 0 || n >= 1e9 || s <= math.MinInt64/int64(1e9) || s >= math.MaxInt64/int64(1e9) {
-		return 0, fmt.Errorf("time %d.%09d cannot be stored", s, n)
-	}
-	return s*1e9 + n, nil
 }
 
 func timestamp(ns int64) *timestamppb.Timestamp { return timestamppb.New(time.Unix(0, ns)) }

@@ -18,23 +18,15 @@ import (
 
 // Limits of what one person's statement may take.
 const (
-	maxStatementBytes = 64 << 10
-	maxResultBytes    = 64 << 20
-	maxStatementRAM   = 2 << 30
+	maxResultBytes  = 64 << 20
+	maxStatementRAM = 2 << 30
 )
 
 // SQL implements store.Store. The statement becomes a part of another one, so that it is one, and a SELECT; the server is told that it must change
 // nothing, and what it may take.
 func (s *Store) SQL(ctx context.Context, q store.SQLQuery) (*store.SQLResult, error) {
-	switch {
-	case strings.TrimSpace(q.Statement) == "":
-		return nil, &store.QueryError{Problem: "the statement is empty: write for example SELECT * FROM events LIMIT 10"}
-	case len(q.Statement) > maxStatementBytes:
-		return nil, &store.QueryError{Problem: fmt.Sprintf("the statement has %d bytes, at most %d are allowed", len(q.Statement), maxStatementBytes), Limit: true}
-	case strings.ContainsRune(q.Statement, 0):
-		return nil, &store.QueryError{Problem: "the statement has a NUL character"}
-	case q.MaxRows <= 0 || q.Timeout <= 0:
-		return nil, errors.New("run SQL: SQLQuery.MaxRows and Timeout must be positive")
+	if err := q.Check(); err != nil {
+		return nil, err
 	}
 	timed, cancel := context.WithTimeout(ctx, q.Timeout+5*time.Second)
 	defer cancel()

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -28,13 +27,7 @@ func (s *Store) LastID(ctx context.Context) (uint64, error) {
 
 // Gaps implements store.Reader.
 func (s *Store) Gaps(ctx context.Context, from, to time.Time) ([]store.Gap, error) {
-	low, high := int64(math.MinInt64), int64(math.MaxInt64)
-	if !from.IsZero() {
-		low = from.UnixNano()
-	}
-	if !to.IsZero() {
-		high = to.UnixNano()
-	}
+	low, high := store.Between(from, to)
 	gaps, err := s.losses(ctx, low, high)
 	if err == nil {
 		gaps, err = s.jumps(ctx, gaps, low, high)

@@ -130,7 +130,7 @@ func (s *Store) write(ctx context.Context, w *store.Write) error {
 func check(w *store.Write) error {
 	for i := range w.Batches {
 		for _, ev := range w.Batches[i].Events {
-			if _, err := nanos(ev.GetTime()); err != nil {
+			if _, err := store.Nanos(ev.GetTime()); err != nil {
 				return fmt.Errorf("batch %d of node %s: event %d: %w", w.Batches[i].Sequence, w.Batches[i].Run.Node, ev.GetSequence(), err)
 			}
 		}
@@ -138,7 +138,7 @@ func check(w *store.Write) error {
 	for i := range w.Findings {
 		f := w.Findings[i].Finding
 		for _, t := range []*timestamppb.Timestamp{f.GetFirstSeen(), f.GetLastSeen(), f.GetStateChanged()} {
-			if _, err := nanos(t); err != nil {
+			if _, err := store.Nanos(t); err != nil {
 				return fmt.Errorf("finding %s: %w", f.GetId(), err)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/spoor/spoor/collector/store"
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 )
@@ -200,7 +201,7 @@ func (k *checker) rollups() error {
 			FROM event e JOIN peer p ON p.id = e.peer WHERE e.kind = 5 AND p.direction IN (1, 2))
 		WHERE hour > ? GROUP BY hour, side
 		HAVING sum(stored) <> sum(told) OR sum(opened) <> 0 OR sum(refused) <> 0 OR sum(timed_out) <> 0 LIMIT ?`,
-		[]any{floorDiv(before, hourNanos), maxProblems}, func(st *sqlite.Stmt) error {
+		[]any{store.FloorDiv(before, hourNanos), maxProblems}, func(st *sqlite.Stmt) error {
 			k.problem("the hour of %s: %d flows are summed up, %d are stored, or what they carried differs",
 				goTime(st.ColumnInt64(0)*hourNanos).Format(time.RFC3339), st.ColumnInt64(1), st.ColumnInt64(2))
 			return nil

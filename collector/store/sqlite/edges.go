@@ -5,7 +5,6 @@ package sqlite
 import (
 	"context"
 	"fmt"
-	"math"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/collector/store"
@@ -31,14 +30,8 @@ WHERE t.first < ?3 AND t.last >= ?4`
 
 // Edges implements store.Reader. Counts cover whole hours, the ones in which the interval begins and ends included.
 func (s *Store) Edges(ctx context.Context, q store.EdgeQuery) ([]*spoorv1.Edge, error) {
-	from, to := int64(math.MinInt64), int64(math.MaxInt64)
-	if !q.From.IsZero() {
-		from = q.From.UnixNano()
-	}
-	if !q.To.IsZero() {
-		to = q.To.UnixNano()
-	}
-	statement, args := selectEdges, []any{floorDiv(from, hourNanos), floorDiv(to, hourNanos), to, from}
+	from, to := store.Between(q.From, q.To)
+	statement, args := selectEdges, []any{store.FloorDiv(from, hourNanos), store.FloorDiv(to, hourNanos), to, from}
 	if q.Workload != nil {
 		c := workloadCondition(q.Workload)
 		statement += ` AND EXISTS (SELECT 1 FROM workload w WHERE w.id IN (e.from_workload, e.to_workload) AND ` + c.sql + ")"

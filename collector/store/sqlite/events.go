@@ -140,18 +140,12 @@ func (r *reader) minutes(from, to time.Time) (first, last int64, err error) {
 		last, err = r.integer("SELECT value FROM meta WHERE key = 'last_id'")
 		return 1, last, err
 	}
-	fromMinute, toMinute := int64(math.MinInt64), int64(math.MaxInt64)
-	if !from.IsZero() {
-		fromMinute = floorDiv(from.UnixNano(), minuteNanos)
-	}
-	if !to.IsZero() {
-		toMinute = floorDiv(to.UnixNano(), minuteNanos)
-	}
+	low, high := store.Between(from, to)
 	st, err := r.conn.Prepare("SELECT coalesce(min(first), 1), coalesce(max(last), 0) FROM minute WHERE minute BETWEEN ? AND ?")
 	if err != nil {
 		return 0, 0, err
 	}
-	bind(st, []any{fromMinute, toMinute})
+	bind(st, []any{store.FloorDiv(low, minuteNanos), store.FloorDiv(high, minuteNanos)})
 	if _, err := st.Step(); err != nil {
 		return 0, 0, err
 	}

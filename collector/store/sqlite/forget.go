@@ -38,7 +38,7 @@ var sweeps = []struct {
 // Forget implements store.Store. It goes by ids: everything below the first event that is younger than before. What
 // came late, among younger events, goes when its neighbours do.
 func (s *Store) Forget(ctx context.Context, before time.Time) (int, error) {
-	minute := floorDiv(before.UnixNano(), minuteNanos) * minuteNanos
+	minute := store.FloorDiv(before.UnixNano(), minuteNanos) * minuteNanos
 	f := forgetter{s: s, ctx: ctx, reason: store.ForgottenAge, before: before.UnixNano(), missing: minute, exits: before.Add(-exitMargin).UnixNano()}
 	if err := f.run(f.findBound, f.events, f.rollups, f.entities); err != nil {
 		return f.gone, fmt.Errorf("forget what is older than %s: %w", before.UTC().Format(time.RFC3339), err)
@@ -72,7 +72,7 @@ func (f *forgetter) run(steps ...func() error) error {
 
 func (f *forgetter) findBound() error {
 	return f.s.change(f.ctx, func(w *writer) error {
-		bound, found, err := w.find("SELECT min(first) FROM minute WHERE minute >= ? HAVING count(*) > 0", floorDiv(f.before, minuteNanos))
+		bound, found, err := w.find("SELECT min(first) FROM minute WHERE minute >= ? HAVING count(*) > 0", store.FloorDiv(f.before, minuteNanos))
 		if err == nil && !found {
 			bound, _, err = w.find("SELECT value + 1 FROM meta WHERE key = 'last_id'")
 		}
@@ -115,7 +115,7 @@ func (f *forgetter) rollups() error {
 		if err := w.do("DELETE FROM minute WHERE last < ?", f.bound); err != nil {
 			return err
 		}
-		if err := w.do("DELETE FROM edge_hour WHERE hour < ?", floorDiv(f.before, hourNanos)); err != nil {
+		if err := w.do("DELETE FROM edge_hour WHERE hour < ?", store.FloorDiv(f.before, hourNanos)); err != nil {
 			return err
 		}
 		// Edges between workloads stay: they say since when. Addresses come and go without end.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/collector/store"
 )
 
 // edgeKey is a directed pair of ends with the port that is called. An end is a workload, or else an address.
@@ -92,7 +93,7 @@ func (w *writer) addFlow(sums rollup, ev *spoorv1.Event, sign int64) error {
 		return nil
 	}
 	t := ev.GetTime().AsTime().UnixNano()
-	k.hour = floorDiv(t, hourNanos)
+	k.hour = store.FloorDiv(t, hourNanos)
 	sum.first, sum.last = t, t
 	if f.GetFirst() != nil {
 		sum.first = min(t, f.GetFirst().AsTime().UnixNano())

@@ -16,9 +16,8 @@ import (
 
 // Limits of what one person's statement may take.
 const (
-	maxStatementBytes = 64 << 10
-	maxValueBytes     = 16 << 20
-	maxResultBytes    = 64 << 20
+	maxValueBytes  = 16 << 20
+	maxResultBytes = 64 << 20
 )
 
 // prepareForPeople makes a connection that can read this database and do nothing else. The file is opened read-only
@@ -32,7 +31,7 @@ func prepareForPeople(c *sqlite.Conn) error {
 		return err
 	}
 	c.Limit(sqlite.LimitLength, maxValueBytes)
-	c.Limit(sqlite.LimitSQLLength, maxStatementBytes)
+	c.Limit(sqlite.LimitSQLLength, store.MaxStatement)
 	c.Limit(sqlite.LimitAttached, 0)
 	c.Limit(sqlite.LimitExprDepth, 200)
 	c.Limit(sqlite.LimitCompoundSelect, 50)
@@ -61,15 +60,8 @@ func authorize(a sqlite.Action) sqlite.AuthResult {
 
 // SQL implements store.Store.
 func (s *Store) SQL(ctx context.Context, q store.SQLQuery) (*store.SQLResult, error) {
-	switch {
-	case strings.TrimSpace(q.Statement) == "":
-		return nil, &store.QueryError{Problem: "the statement is empty: write for example SELECT * FROM events LIMIT 10"}
-	case len(q.Statement) > maxStatementBytes:
-		return nil, &store.QueryError{Problem: fmt.Sprintf("the statement has %d bytes, at most %d are allowed", len(q.Statement), maxStatementBytes), Limit: true}
-	case strings.ContainsRune(q.Statement, 0):
-		return nil, &store.QueryError{Problem: "the statement has a NUL character"}
-	case q.MaxRows <= 0 || q.Timeout <= 0:
-		return nil, errors.New("run SQL: SQLQuery.MaxRows and Timeout must be positive")
+	if err := q.Check(); err != nil {
+		return nil, err
 	}
 	timed, cancel := context.WithTimeout(ctx, q.Timeout)
 	defer cancel()

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"time"
 
@@ -73,13 +72,7 @@ func (s *Store) Runs(ctx context.Context) ([]store.RunStatus, error) {
 
 // Gaps implements store.Reader.
 func (s *Store) Gaps(ctx context.Context, from, to time.Time) ([]store.Gap, error) {
-	low, high := int64(math.MinInt64), int64(math.MaxInt64)
-	if !from.IsZero() {
-		low = from.UnixNano()
-	}
-	if !to.IsZero() {
-		high = to.UnixNano()
-	}
+	low, high := store.Between(from, to)
 	var gaps []store.Gap
 	err := s.read(ctx, func(c *sqlite.Conn) error {
 		r := &reader{conn: c, cache: s.cache}

@@ -165,11 +165,11 @@ func (b *batchWriter) event(run *runState, ev *spoorv1.Event, memo *pointerMemo)
 	}
 	b.lastID = max(b.lastID, ev.GetId())
 	b.events++
-	m, ok := b.minutes[floorDiv(t.v, minuteNanos)]
+	m, ok := b.minutes[store.FloorDiv(t.v, minuteNanos)]
 	if !ok {
 		m = [2]uint64{ev.GetId(), ev.GetId()}
 	}
-	b.minutes[floorDiv(t.v, minuteNanos)] = [2]uint64{min(m[0], ev.GetId()), max(m[1], ev.GetId())}
+	b.minutes[store.FloorDiv(t.v, minuteNanos)] = [2]uint64{min(m[0], ev.GetId()), max(m[1], ev.GetId())}
 	return b.effects(run, ev, kind, process, t.v)
 }
 
@@ -191,14 +191,6 @@ func (b *batchWriter) effects(run *runState, ev *spoorv1.Event, kind store.Kind,
 }
 
 const minuteNanos = int64(60e9)
-
-func floorDiv(a, b int64) int64 {
-	q := a / b
-	if a%b < 0 {
-		q--
-	}
-	return q
-}
 
 func bindInterval(st *sqlite.Stmt, param int, o optional, delta int64) {
 	if o.ok {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -232,16 +231,13 @@ func bindNull(st *sqlite.Stmt, param int, v int64) {
 	}
 }
 
-// nanos is the time as the columns keep it. Years before 1678 and after 2262 do not fit; ingest refuses far less.
+// nanos is the time as the columns keep it, which may be none.
 func nanos(ts *timestamppb.Timestamp) (optional, error) {
 	if ts == nil {
 		return optional{}, nil
 	}
-	s, n := ts.GetSeconds(), int64(ts.GetNanos())
-	if n < 0 || n >= 1e9 || s <= math.MinInt64/int64(1e9) || s >= math.MaxInt64/int64(1e9) {
-		return optional{}, fmt.Errorf("time %d.%09d cannot be stored", s, n)
-	}
-	return optional{s*1e9 + n, true}, nil
+	n, err := store.Nanos(ts)
+	return optional{n, err == nil}, err
 }
 
 func timestamp(ns int64) *timestamppb.Timestamp {
