@@ -11,6 +11,8 @@
 package identity
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -105,19 +107,13 @@ func (r *Resolver) Resolve(batches []Batch) (late []*spoorv1.Event) {
 			}
 		}
 	}
-	renamed := map[uint64]*spoorv1.Event{}
+	renamed := renames{}
 	rename := func(other *half, p party) {
-		if other.foreign {
-			return
-		}
-		if other.event.GetId() >= first {
+		if other.event.GetId() >= first && !other.foreign { // nobody has it yet
 			name(other.event.GetFlow(), p)
 			return
 		}
-		// It was stored, and others may be reading it: what changes is a copy.
-		other.event = proto.CloneOf(other.event)
-		name(other.event.GetFlow(), p)
-		renamed[other.event.GetId()] = other.event
+		renamed.stored(other, p)
 	}
 	r.settle(batches, rename)
 	for _, b := range batches {
@@ -133,27 +129,35 @@ func (r *Resolver) Resolve(batches []Batch) (late []*spoorv1.Event) {
 			r.keep(h)
 		}
 	}
-	for _, ev := range renamed {
-		late = append(late, ev)
-	}
-	sortByID(late)
+	late = renamed.sorted()
 	r.count(batches, len(late))
 	return late
+}
+
+// renames are stored flows whose peer became known, by their ids.
+type renames map[uint64]*spoorv1.Event
+
+// stored names the peer of one that was stored, and that others may be reading: what changes is a copy. Those of other collectors are theirs to name.
+func (s renames) stored(h *half, p party) {
+	if h.foreign {
+		return
+	}
+	h.event = proto.CloneOf(h.event)
+	name(h.event.GetFlow(), p)
+	s[h.event.GetId()] = h.event
+}
+
+func (s renames) sorted() []*spoorv1.Event {
+	list := slices.Collect(maps.Values(s))
+	sortByID(list)
+	return list
 }
 
 // Overhear takes events that another collector has stored: it returns copies of flows of this one whose peer they made known, as Resolve does. The
 // other one names the peers of theirs, from what it overhears of this one.
 func (r *Resolver) Overhear(batches []Batch) (late []*spoorv1.Event) {
-	renamed := map[uint64]*spoorv1.Event{}
-	rename := func(other *half, p party) {
-		if other.foreign {
-			return
-		}
-		other.event = proto.CloneOf(other.event)
-		name(other.event.GetFlow(), p)
-		renamed[other.event.GetId()] = other.event
-	}
-	r.settle(batches, rename)
+	renamed := renames{}
+	r.settle(batches, renamed.stored)
 	for _, b := range batches {
 		for _, ev := range b.Events {
 			switch fact := ev.GetFact().(type) {
@@ -163,16 +167,13 @@ func (r *Resolver) Overhear(batches []Batch) (late []*spoorv1.Event) {
 				r.holds(b.Cluster, ev.GetNode(), fact.Flow.GetNetNs(), fact.Flow.GetLocal())
 				if h := newHalf(b.Cluster, ev); h != nil {
 					h.foreign = true
-					r.join(h, rename)
+					r.join(h, renamed.stored)
 					r.keep(h)
 				}
 			}
 		}
 	}
-	for _, ev := range renamed {
-		late = append(late, ev)
-	}
-	sortByID(late)
+	late = renamed.sorted()
 	r.metrics.late.Add(float64(len(late)))
 	return late
 }
