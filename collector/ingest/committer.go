@@ -297,14 +297,26 @@ func (c *Committer) write(ctx context.Context, group []*submission, now time.Tim
 		w.Batches = append(w.Batches, *s.batch)
 		named = append(named, identity.Batch{Cluster: run.Cluster, Events: s.batch.Events})
 	}
-	for _, ev := range c.o.Resolver.Resolve(named) {
+	if err := c.judge(ctx, w, c.o.Resolver.Resolve(named), named, now); err != nil {
+		return err
+	}
+	if err := c.o.Store.Write(ctx, w); err != nil {
+		return err
+	}
+	c.tell(w.Findings)
+	return nil
+}
+
+// judge shows events to the judge, and those that were stored before and got the name of their peer by them; what follows goes into w.
+func (c *Committer) judge(ctx context.Context, w *store.Write, renamed []*spoorv1.Event, batches []identity.Batch, now time.Time) error {
+	for _, ev := range renamed {
 		peer := ev.GetFlow().GetPeer()
 		w.Named = append(w.Named, store.Named{EventID: ev.GetId(), Workload: peer.GetWorkload(), ExecID: peer.GetExecId()})
 		if err := c.o.Findings.Observe(ctx, ev, now); err != nil {
 			return err
 		}
 	}
-	for _, b := range named {
+	for _, b := range batches {
 		for _, ev := range b.Events {
 			if err := c.o.Findings.Observe(ctx, ev, now); err != nil {
 				return err
@@ -312,10 +324,6 @@ func (c *Committer) write(ctx context.Context, group []*submission, now time.Tim
 		}
 	}
 	w.Findings = c.o.Findings.Take()
-	if err := c.o.Store.Write(ctx, w); err != nil {
-		return err
-	}
-	c.tell(w.Findings)
 	return nil
 }
 

@@ -59,23 +59,12 @@ func (c *Committer) overhear(ctx context.Context, now time.Time) error {
 			heard = append(heard, identity.Batch{Cluster: b.Run.Cluster, Events: b.Events})
 		}
 		w := &store.Write{Receivers: c.o.Receivers}
-		for _, ev := range c.o.Resolver.Overhear(heard) {
-			peer := ev.GetFlow().GetPeer()
-			w.Named = append(w.Named, store.Named{EventID: ev.GetId(), Workload: peer.GetWorkload(), ExecID: peer.GetExecId()})
-			if err := c.o.Findings.Observe(ctx, ev, now); err != nil {
-				return err
-			}
-		}
-		for _, b := range heard {
-			for _, ev := range b.Events {
-				if err := c.o.Findings.Observe(ctx, ev, now); err != nil {
-					return err
-				}
-			}
+		if err := c.judge(ctx, w, c.o.Resolver.Overhear(heard), heard, now); err != nil {
+			return err
 		}
 		c.heard = through
 		c.metrics.overheard.Add(float64(events))
-		if w.Findings = c.o.Findings.Take(); len(w.Findings)+len(w.Named) > 0 {
+		if len(w.Findings)+len(w.Named) > 0 {
 			if err := c.o.Store.Write(ctx, w); err != nil {
 				return err
 			}
