@@ -25,7 +25,7 @@ type checkpoint struct {
 	// What --since and --until meant when it began, in RFC 3339.
 	Since string `json:"since"`
 	Until string `json:"until"`
-	// The ids before the first event, after which judges have to be reminded, and of the last event that was judged.
+	// The ids of the first event, of the one after which judges have to be reminded, and of the last event that was judged.
 	First    uint64 `json:"first"`
 	Remind   uint64 `json:"remind"`
 	Position uint64 `json:"position"`
@@ -116,7 +116,7 @@ func (p *checkpoint) part(evs []*spoorv1.Event) (known, news []*spoorv1.Event) {
 // passed notes that events were judged, and saves that now and then.
 func (p *checkpoint) passed(evs []*spoorv1.Event, trial *contract.Backtest, now time.Time) error {
 	if p.First == 0 {
-		p.First = evs[0].GetId() - 1
+		p.First = evs[0].GetId()
 	}
 	last := evs[len(evs)-1]
 	p.Position, p.Events = last.GetId(), p.Events+uint64(len(evs))

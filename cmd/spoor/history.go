@@ -46,21 +46,14 @@ func (s *span) limit(f *spoorv1.EventFilter, now time.Time) error {
 
 // each hands every event to fn, in the order in which they were stored.
 func (h *history) each(ctx context.Context, streams *cli.Streams, fn func(*spoorv1.Event) error) error {
-	return h.pages(ctx, streams, &reading{}, func(evs []*spoorv1.Event, _ float64) error {
-		for _, ev := range evs {
-			if err := fn(ev); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return h.pages(ctx, streams, &reading{}, oneByOne(fn))
 }
 
 // reading is where to read from, and whether somebody wants to know how far it has come.
 type reading struct {
 	// What is stored after the event with this id; of a collector only.
 	after uint64
-	// The id before the first event of all, where after is not.
+	// The id of the first event of all; 0 where that is not known.
 	first uint64
 	// Ask how far it is to the end, so that pages come with the part that is done.
 	measure bool
@@ -85,14 +78,19 @@ func (h *history) pages(ctx context.Context, streams *cli.Streams, r *reading, f
 
 // eachEvent hands over what a collector has.
 func eachEvent(ctx context.Context, a *asker, streams *cli.Streams, filter *spoorv1.EventFilter, fn func(*spoorv1.Event) error) error {
-	return eventPages(ctx, a, streams, filter, &reading{}, func(evs []*spoorv1.Event, _ float64) error {
+	return eventPages(ctx, a, streams, filter, &reading{}, oneByOne(fn))
+}
+
+// oneByOne hands the events of pages over.
+func oneByOne(fn func(*spoorv1.Event) error) func([]*spoorv1.Event, float64) error {
+	return func(evs []*spoorv1.Event, _ float64) error {
 		for _, ev := range evs {
 			if err := fn(ev); err != nil {
 				return err
 			}
 		}
 		return nil
-	})
+	}
 }
 
 // ahead is how many pages are asked for while one is at work on.
@@ -155,13 +153,13 @@ func eventPages(
 	}
 }
 
-// extent is where events begin and end, by their ids; 0 where that is not known.
+// extent is the ids of the first event and the last; 0 where that is not known.
 type extent struct{ begin, end uint64 }
 
 // done is the part of all events that ends with these, 0 where that is not known.
 func (e *extent) done(evs []*spoorv1.Event) float64 {
 	if e.begin == 0 {
-		e.begin = evs[0].GetId() - 1
+		e.begin = evs[0].GetId()
 	}
 	if e.end <= e.begin {
 		return 0
