@@ -42,7 +42,7 @@ func (a *Agent) observe(ctx context.Context) error {
 		{every: clockEvery, do: func(time.Time) error { return a.clock.Sync() }, last: next},
 		{every: lossesEvery, do: a.reportLosses, last: next},
 		{every: bytesEvery, do: func(time.Time) error { return a.lookAtSockets() }, last: next},
-		{every: modulesEvery, do: func(time.Time) error { return a.extendFile() }, last: next},
+		{every: modulesEvery, do: func(time.Time) error { a.extendFile(); return nil }, last: next},
 		{every: a.o.MemoryInterval, do: a.tellShares},
 		{every: a.o.UnixInterval, do: a.tellJoints},
 	}

@@ -42,9 +42,9 @@ func (a *Agent) openFile() error {
 }
 
 // extendFile lets the file sensor see into file systems whose modules were loaded since it was last called.
-func (a *Agent) extendFile() error {
+func (a *Agent) extendFile() {
 	if a.file == nil {
-		return nil
+		return
 	}
 	added, err := a.file.Extend()
 	for _, module := range added {
@@ -53,5 +53,4 @@ func (a *Agent) extendFile() error {
 	if err != nil { // without it the sensor sees less, and all that it saw before
 		a.o.Logger.Warn("file sensor not extended", "error", err)
 	}
-	return nil
 }

@@ -19,9 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spoor/spoor/agent"
-	"github.com/spoor/spoor/agent/kernel"
 	"github.com/spoor/spoor/agent/watch"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/test/unit"
 )
 
 func TestMain(m *testing.M) {
@@ -38,29 +38,14 @@ func TestMain(m *testing.M) {
 // lab starts processes in cgroups of their own.
 type lab struct {
 	*testing.T
-	root, dir, abstract string
-	names               map[int]string // of processes, by tgid
+	dir, abstract string
+	names         map[int]string // of processes, by tgid
 }
 
 // cgroup makes one, and returns an open descriptor of it.
 func (l *lab) cgroup() int {
 	l.Helper()
-	dir, err := os.MkdirTemp(l.root, "spoor-joints-*.service")
-	if err != nil {
-		l.Fatal(err)
-	}
-	fd, err := unix.Open(dir, unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err != nil {
-		l.Fatal(err)
-	}
-	l.Cleanup(func() {
-		if err := unix.Close(fd); err != nil {
-			l.Error(err)
-		}
-		if err := os.Remove(dir); err != nil {
-			l.Error(err)
-		}
-	})
+	_, fd := unit.New(l)
 	return fd
 }
 
@@ -179,10 +164,6 @@ func (s *told) await(t *testing.T, listeners int, addresses ...string) {
 // watched starts an agent that looks often, and returns a lab of processes and what is told of them.
 func watched(t *testing.T) (*lab, *told) {
 	t.Helper()
-	root, err := kernel.CgroupMount()
-	if err != nil || root == "" {
-		t.Fatalf("no cgroup v2 hierarchy is mounted: %v", err)
-	}
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -197,7 +178,7 @@ func watched(t *testing.T) (*lab, *told) {
 			t.Error(err)
 		}
 	})
-	return &lab{T: t, root: root, dir: dir, abstract: fmt.Sprintf("@spoor-joints-%d", os.Getpid()), names: map[int]string{}}, s
+	return &lab{T: t, dir: dir, abstract: fmt.Sprintf("@spoor-joints-%d", os.Getpid()), names: map[int]string{}}, s
 }
 
 func TestListenersAreTold(t *testing.T) {

@@ -14,12 +14,10 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/spoor/spoor/agent"
-	"github.com/spoor/spoor/agent/kernel"
 	"github.com/spoor/spoor/agent/watch"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/test/unit"
 )
 
 // envRole makes this program the one that does too much; its only argument is a directory.
@@ -90,27 +88,8 @@ func (s *told) of(source string) uint64 {
 }
 
 func TestLossesAreTheirsWhoDidTooMuch(t *testing.T) {
-	root, err := kernel.CgroupMount()
-	if err != nil || root == "" {
-		t.Fatalf("no cgroup v2 hierarchy is mounted: %v", err)
-	}
-	unit, err := os.MkdirTemp(root, "spoor-losses-*.service")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cgroup, err := unix.Open(unit, unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Close(cgroup); err != nil {
-			t.Error(err)
-		}
-		if err := os.Remove(unit); err != nil {
-			t.Error(err)
-		}
-	})
-	s := &told{name: filepath.Base(unit), counts: map[string]uint64{}}
+	name, fd := unit.New(t)
+	s := &told{name: name, counts: map[string]uint64{}}
 	w, err := watch.Start(t.Context(), agent.Options{Interval: 2 * time.Second, FileFacts: room, FlowFacts: room}, s.keep)
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +101,7 @@ func TestLossesAreTheirsWhoDidTooMuch(t *testing.T) {
 	})
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "/proc/self/exe", t.TempDir())
 	cmd.Env = append(os.Environ(), envRole+"=flood")
-	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: cgroup}
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: fd}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
