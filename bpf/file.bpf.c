@@ -143,6 +143,7 @@ int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 	__u32 tgid, exec_count, task_flags, flags = 0;
 	__u64 mtime = 0;
 	struct recent *r;
+	bool again;
 
 	current_image(&tgid, &exec_count, &task_flags);
 	if (only_pages(dirty))
@@ -150,7 +151,8 @@ int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 	r = bpf_map_lookup_elem(&recent, &slot);
 	if (!r) /* cannot be: slot is in range */
 		return 0;
-	if (is_recent(r, jiffy, inode, tgid, exec_count) && (r->flags & flags) == flags) {
+	again = is_recent(r, jiffy, inode, tgid, exec_count);
+	if (again && (r->flags & flags) == flags) {
 		r->size = inode->i_size;
 		return 0;
 	}
@@ -183,7 +185,7 @@ int BPF_PROG(file_dirty, struct inode *inode, int dirty)
 		if (flags == FILE_DATA)
 			mtime = ctime;
 	}
-	if (!(r->jiffy == jiffy && r->inode == (__u64)inode && r->tgid == tgid && r->window == window))
+	if (!again)
 		r->flags = 0;
 	remember(r, jiffy, inode, tgid, exec_count);
 	r->flags |= flags;
