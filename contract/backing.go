@@ -4,6 +4,7 @@ package contract
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -29,10 +30,12 @@ type storeKey struct {
 
 // backingStore is who called it lately.
 type backingStore struct {
-	users map[workloadKey]*storeUser
+	// By when they first did.
+	users []*storeUser
 }
 
 type storeUser struct {
+	key      workloadKey
 	workload *spoorv1.Workload
 	peer     peer
 	event    *spoorv1.Event
@@ -63,23 +66,24 @@ func (j *Judge) backing(w *workload, ev *spoorv1.Event, t time.Time, wait bool) 
 	}
 	j.release(w, RuleShareDatabase, &p, f)
 	if !known {
-		s = &backingStore{users: map[workloadKey]*storeUser{}}
+		s = &backingStore{}
 		j.stores.put(key, s)
 	}
-	me := nameOf(w.id)
-	if _, ok := s.users[me]; !ok && len(s.users) >= maxStoreUsers {
+	me := &storeUser{nameOf(w.id), w.id, p, ev, t}
+	switch i := slices.IndexFunc(s.users, func(u *storeUser) bool { return u.key == me.key }); {
+	case i >= 0:
+		s.users[i] = me
+	case len(s.users) >= maxStoreUsers:
 		j.unjudged.StoreUsers++
 		return
+	default:
+		s.users = append(s.users, me)
 	}
-	s.users[me] = &storeUser{w.id, p, ev, t}
-	for other, user := range s.users {
-		switch {
-		case other == me:
-		case t.Sub(user.at) > shareQuiet:
-			delete(s.users, other)
-		default:
-			j.shareStore(w, s.users[me], user, port, t)
-			j.shareStore(j.workload(user.workload), user, s.users[me], port, t)
+	s.users = slices.DeleteFunc(s.users, func(u *storeUser) bool { return t.Sub(u.at) > shareQuiet })
+	for _, other := range s.users {
+		if other != me {
+			j.shareStore(w, me, other, port, t)
+			j.shareStore(j.workload(other.workload), other, me, port, t)
 		}
 	}
 }

@@ -39,6 +39,10 @@ type side struct {
 
 type ruleDay struct{ day, rule string }
 
+func (k ruleDay) compare(other ruleDay) int {
+	return cmp.Or(cmp.Compare(k.day, other.day), cmp.Compare(k.rule, other.rule))
+}
+
 // shift is how long somebody is on call at a time.
 const shift = 8 * time.Hour
 

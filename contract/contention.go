@@ -5,6 +5,7 @@ package contract
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -50,7 +51,7 @@ func (j *Judge) meet(w *workload, ev *spoorv1.Event, t time.Time) {
 	if kubelet(from, ev.GetNode()) {
 		return
 	}
-	s := &j.survey
+	s := j.survey
 	key := edgeKey{nameOf(from), nameOf(to)}
 	_, known := s.edges.get(key)
 	s.edges.put(key, deed{ev, t})
@@ -69,12 +70,10 @@ type contended struct {
 
 func (s *survey) expire(j *Judge) {
 	now := s.at
-	for e := s.edges.ends.prev; e != &s.edges.ends; {
-		older := e.prev
-		if now.Sub(e.value.at) > edgeAge {
-			s.edges.remove(e.key)
+	for key, call := range s.edges.all() {
+		if now.Sub(call.at) > edgeAge {
+			s.edges.remove(key)
 		}
-		e = older
 	}
 	found := map[workloadKey]bool{}
 	for _, c := range s.contended() {
@@ -92,7 +91,7 @@ func (s *survey) expire(j *Judge) {
 			j.tell(m, v)
 		}
 	}
-	for key := range s.found {
+	for _, key := range slices.SortedFunc(maps.Keys(s.found), workloadKey.compare) {
 		if w, ok := j.workloads.get(key); ok && !found[key] {
 			if m := w.matters[contention]; m != nil {
 				j.quieten(m, now, nil)
@@ -119,12 +118,12 @@ func (s *survey) contended() []contended {
 		}
 		return n
 	}
-	for e := s.edges.ends.prev; e != &s.edges.ends; e = e.prev {
-		of(e.key.from)
-		of(e.key.to)
+	for key := range s.edges.all() {
+		of(key.from)
+		of(key.to)
 	}
 	g := newGraph(len(keys))
-	for key := range s.edges.entries {
+	for key := range s.edges.all() {
 		g.add(number[key.from], number[key.to])
 	}
 	together := make([][]int, len(keys)) // directions ignored
@@ -155,7 +154,7 @@ func (s *survey) contended() []contended {
 		all = append(all, c)
 	}
 	slices.SortFunc(all, func(a, b contended) int {
-		return cmp.Or(cmp.Compare(b.dependents, a.dependents), cmp.Compare(a.key.name, b.key.name))
+		return cmp.Or(cmp.Compare(b.dependents, a.dependents), a.key.compare(b.key))
 	})
 	return all
 }
@@ -185,9 +184,9 @@ func (g *graph) cutOff(v int, upstream []bool) (callers, lost int) {
 func (s *survey) evidence(keys []workloadKey, g *graph, v int) []*spoorv1.Event {
 	var calls []deed
 	for _, u := range g.in[v] {
-		calls = append(calls, s.edges.entries[edgeKey{keys[u], keys[v]}].value)
+		calls = append(calls, s.edges.peek(edgeKey{keys[u], keys[v]}))
 	}
-	slices.SortFunc(calls, func(a, b deed) int { return a.at.Compare(b.at) })
+	slices.SortStableFunc(calls, func(a, b deed) int { return a.at.Compare(b.at) })
 	var events []*spoorv1.Event
 	for _, c := range calls[max(0, len(calls)-3):] {
 		events = append(events, c.event)

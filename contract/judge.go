@@ -52,7 +52,7 @@ func DefaultLimits() Limits {
 // Judge compares events with contracts. It is not safe for concurrent use. It keeps events for later evidence, so
 // they must not be changed after they were handed to it.
 type Judge struct {
-	set    *Set
+	set    *Set `snapshot:"-"`
 	limits Limits
 	// The time of the last event or tick, for events that bear none.
 	now time.Time
@@ -71,7 +71,7 @@ type Judge struct {
 	// What instances wrote and executed lately, and who calls which backing store.
 	written, executed *recent[programKey, deed]
 	stores            *recent[storeKey, *backingStore]
-	survey            survey
+	survey            *survey
 	nodes             *recent[string, *nodeView]
 	// Nodes that report DNS answers, and nodes that report changes of names: the others are blind to them.
 	named    *recent[string, struct{}]
@@ -103,7 +103,7 @@ func NewJudgeWithLimits(s *Set, limits Limits) *Judge {
 	j.written = newRecent[programKey, deed](min(limits.Files, 32768), nil)
 	j.executed = newRecent[programKey, deed](min(limits.Files, 8192), nil)
 	j.stores = newRecent[storeKey, *backingStore](min(limits.Held, 4096), nil)
-	j.survey.edges = newRecent[edgeKey, deed](min(limits.Names, 16384), nil)
+	j.survey = &survey{edges: newRecent[edgeKey, deed](min(limits.Names, 16384), nil)}
 	j.nodes = newRecent[string, *nodeView](limits.Workloads, nil)
 	j.named = newRecent[string, struct{}](limits.Names, nil)
 	j.renamers = newRecent[string, struct{}](limits.Names, nil)
@@ -184,8 +184,7 @@ func (j *Judge) Tick(now time.Time) []Verdict {
 // the next event; whatever is the same in both stays as it is.
 func (j *Judge) Reload(s *Set) []Verdict {
 	j.set = s
-	for e := j.workloads.ends.next; e != &j.workloads.ends; e = e.next {
-		w := e.value
+	for _, w := range j.workloads.all() {
 		before, after := w.policy, s.policy(w.id)
 		switch {
 		case before == nil && after == nil:

@@ -114,8 +114,7 @@ func consistent(t *testing.T, j *Judge) {
 	}
 	instances, files, matters, held := 0, 0, 0, 0
 	causes := map[*matter]int{}
-	for e := j.workloads.ends.next; e != &j.workloads.ends; e = e.next {
-		w := e.value
+	for _, w := range j.workloads.all() {
 		matters += len(w.matters)
 		held += len(w.held)
 		instances += len(w.instances)

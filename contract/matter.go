@@ -3,6 +3,7 @@
 package contract
 
 import (
+	"cmp"
 	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -60,7 +61,7 @@ func (j *Judge) roomFor(w *workload, rule string) bool {
 	for key, m := range w.matters {
 		if key.rule == rule {
 			n++
-			if !m.open && (over == nil || m.ended.Before(over.ended)) {
+			if !m.open && (over == nil || cmp.Or(m.ended.Compare(over.ended), cmp.Compare(key.subject, over.key.subject)) < 0) {
 				over = m
 			}
 		}

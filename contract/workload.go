@@ -3,12 +3,17 @@
 package contract
 
 import (
+	"cmp"
 	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
 type workloadKey struct{ cluster, namespace, kind, name string }
+
+func (k workloadKey) compare(other workloadKey) int {
+	return cmp.Or(cmp.Compare(k.cluster, other.cluster), cmp.Compare(k.namespace, other.namespace), cmp.Compare(k.kind, other.kind), cmp.Compare(k.name, other.name))
+}
 
 func nameOf(w *spoorv1.Workload) workloadKey {
 	return workloadKey{w.GetCluster(), w.GetNamespace(), w.GetKind(), w.GetName()}
@@ -17,7 +22,7 @@ func nameOf(w *spoorv1.Workload) workloadKey {
 // workload is what a Judge knows about one workload. One without a policy has nothing but its id.
 type workload struct {
 	id      *spoorv1.Workload
-	policy  *policy
+	policy  *policy `snapshot:"-"`
 	matters map[matterKey]*matter
 	held    map[heldKey]*heldFlow
 	probing *probing
@@ -99,10 +104,7 @@ func (j *Judge) instance(w *workload, ev *spoorv1.Event) *instance {
 		return in
 	}
 	in := &instance{key: key, workload: w, scratch: make([]scratchUse, len(w.policy.scratch)), byPath: map[string]*file{}}
-	in.files = newRecent(j.limits.FilesPerInstance, func(_ fileID, f *file) {
-		j.tracked.evicted++
-		j.forgetFile(f)
-	})
+	in.files = newRecent(j.limits.FilesPerInstance, j.giveUpFile)
 	in.pod, in.container = ev.GetInstance().GetPodUid(), ev.GetInstance().GetContainerName()
 	in.partial = !seenFromTheBeginning(ev)
 	if w.instances == nil {
@@ -111,6 +113,12 @@ func (j *Judge) instance(w *workload, ev *spoorv1.Event) *instance {
 	w.instances[key] = in
 	j.instances.put(in, struct{}{})
 	return in
+}
+
+// giveUpFile forgets a file for want of room in its instance.
+func (j *Judge) giveUpFile(_ fileID, f *file) {
+	j.tracked.evicted++
+	j.forgetFile(f)
 }
 
 // seenFromTheBeginning says whether the first event of an instance is such that all of its processes will be known:
@@ -157,8 +165,8 @@ func besideEachOther(a, b *spoorv1.Instance) bool {
 
 func (in *instance) allFiles() []*file {
 	files := make([]*file, 0, in.files.len())
-	for e := in.files.ends.next; e != &in.files.ends; e = e.next {
-		files = append(files, e.value)
+	for _, f := range in.files.all() {
+		files = append(files, f)
 	}
 	return files
 }

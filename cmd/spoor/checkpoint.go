@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -12,12 +13,14 @@ import (
 	"os"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/cmd/internal/cli"
 	"github.com/spoor/spoor/contract"
 )
 
-// checkpoint is how far a back-test has come, as its file has it.
+// checkpoint is how far a back-test has come. Its file has it in a line of JSON, and then what the back-test knows, compressed.
 type checkpoint struct {
 	Version int `json:"version"`
 	// Of everything that the answer depends on: another command does not go on with this one's work.
@@ -25,29 +28,23 @@ type checkpoint struct {
 	// What --since and --until meant when it began, in RFC 3339.
 	Since string `json:"since"`
 	Until string `json:"until"`
-	// The ids of the first event, of the one after which judges have to be reminded, and of the last event that was judged.
+	// The ids of the first event and of the last one that was judged.
 	First    uint64 `json:"first"`
-	Remind   uint64 `json:"remind"`
 	Position uint64 `json:"position"`
 	// How many events were judged.
-	Events uint64          `json:"events"`
-	State  json.RawMessage `json:"state"`
+	Events uint64 `json:"events"`
 
 	path  string
-	saved time.Time
-	// Where pages ended, to know where to begin to remind from.
-	marks []mark
-}
-
-type mark struct {
-	id uint64
-	at time.Time
+	state []byte
+	// When it is to be saved again.
+	due time.Time
 }
 
 const (
-	checkpointVersion = 1
-	// saveEvery is how much work may be lost.
+	checkpointVersion = 2
+	// saveEvery is how much work may be lost at least, and saveShare the part of the time that saving may take.
 	saveEvery = 5 * time.Second
+	saveShare = 20
 )
 
 // openCheckpoint reads what an earlier run of the same command left, if any did, and makes the command's times those of that run.
@@ -74,7 +71,7 @@ func openCheckpoint(c *contractBacktestCommand, current, proposed *contract.Set)
 	case err != nil:
 		return nil, cli.BadInput(fmt.Errorf("--resume: %w", err), "")
 	default:
-		if err := json.Unmarshal(data, p); err != nil || p.Version != checkpointVersion {
+		if err := p.read(data); err != nil || p.Version != checkpointVersion {
 			return nil, cli.BadInput(fmt.Errorf("--resume: %s is not what a back-test of this version left", c.Resume), "Remove it, or name another file.")
 		}
 		if p.Of != of {
@@ -82,7 +79,7 @@ func openCheckpoint(c *contractBacktestCommand, current, proposed *contract.Set)
 				"Remove it to begin again, or name another file.")
 		}
 	}
-	p.path, p.saved = c.Resume, time.Now()
+	p.path, p.due = c.Resume, time.Now().Add(saveEvery)
 	c.Since, c.Until = p.Since, p.Until
 	return p, nil
 }
@@ -104,45 +101,51 @@ func (c *contractBacktestCommand) digest(sets ...*contract.Set) (string, error) 
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// part parts events that were judged before from those that were not.
-func (p *checkpoint) part(evs []*spoorv1.Event) (known, news []*spoorv1.Event) {
-	i := 0
-	for i < len(evs) && evs[i].GetId() <= p.Position {
-		i++
+// read takes a file apart.
+func (p *checkpoint) read(data []byte) error {
+	head, rest, _ := bytes.Cut(data, []byte("\n"))
+	if err := json.Unmarshal(head, p); err != nil {
+		return err
 	}
-	return evs[:i], evs[i:]
+	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	p.state, err = r.DecodeAll(rest, nil)
+	return err
 }
 
 // passed notes that events were judged, and saves that now and then.
-func (p *checkpoint) passed(evs []*spoorv1.Event, trial *contract.Backtest, now time.Time) error {
+func (p *checkpoint) passed(evs []*spoorv1.Event, trial *contract.Backtest) error {
 	if p.First == 0 {
 		p.First = evs[0].GetId()
 	}
-	last := evs[len(evs)-1]
-	p.Position, p.Events = last.GetId(), p.Events+uint64(len(evs))
-	at := last.GetTime().AsTime()
-	p.marks = append(p.marks, mark{p.Position, at})
-	for len(p.marks) > 0 && at.Sub(p.marks[0].at) > contract.BacktestMemory {
-		p.Remind = p.marks[0].id
-		p.marks = p.marks[1:]
-	}
-	if now.Sub(p.saved) < saveEvery {
+	p.Position, p.Events = evs[len(evs)-1].GetId(), p.Events+uint64(len(evs))
+	begun := time.Now()
+	if begun.Before(p.due) {
 		return nil
 	}
-	p.saved = now
-	return p.save(trial)
+	err := p.save(trial)
+	p.due = time.Now().Add(max(saveEvery, saveShare*time.Since(begun)))
+	return err
 }
 
 // save replaces the file as a whole.
 func (p *checkpoint) save(trial *contract.Backtest) error {
-	var err error
-	if p.State, err = trial.State(); err != nil {
+	state, err := trial.State()
+	if err != nil {
 		return fmt.Errorf("--resume: %w", err)
 	}
 	data, err := json.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("--resume: %w", err)
 	}
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return fmt.Errorf("--resume: %w", err)
+	}
+	data = w.EncodeAll(state, append(data, '\n'))
 	unfinished := p.path + ".part"
 	if err := os.WriteFile(unfinished, data, 0o600); err != nil {
 		return cli.BadInput(fmt.Errorf("--resume: %w", err), "")

@@ -91,22 +91,18 @@ func (c *contractBacktestCommand) judge(ctx context.Context, streams *cli.Stream
 		return err
 	}
 	if p.Position > 0 {
-		if err := trial.Resume(p.State); err != nil {
+		if err := trial.Resume(p.state); err != nil {
 			return cli.BadInput(fmt.Errorf("--resume: %w", err), "Remove "+c.Resume+", and begin again.")
 		}
+		p.state = nil
 		remark(streams, "Going on after %d events.", p.Events)
 	}
-	read.first, read.after = p.First, p.Remind
+	read.first, read.after = p.First, p.Position
 	err = c.pages(ctx, streams, read, func(evs []*spoorv1.Event, done float64) error {
-		known, news := p.part(evs)
-		trial.Remind(known...)
-		if len(news) == 0 {
-			return nil
-		}
-		if err := show(news, done); err != nil {
+		if err := show(evs, done); err != nil {
 			return err
 		}
-		return p.passed(news, trial, time.Now())
+		return p.passed(evs, trial)
 	})
 	bar.end()
 	if err != nil {

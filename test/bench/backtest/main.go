@@ -29,7 +29,9 @@ const (
 type settings struct {
 	events       uint64
 	store, spoor string
-	out          io.Writer
+	// Make the store, and no more.
+	only bool
+	out  io.Writer
 }
 
 func main() {
@@ -37,6 +39,7 @@ func main() {
 	s := &settings{out: os.Stdout}
 	flag.Uint64Var(&s.events, "events", 10_000_000, "how many events the store has")
 	flag.StringVar(&s.store, "store", "build/history", "folder of the store; made when it is not there")
+	flag.BoolVar(&s.only, "only-store", false, "make the store and measure nothing")
 	flag.StringVar(&s.spoor, "spoor", "bin/spoor", "the program that is measured")
 	flag.Parse()
 	same, err := s.run(ctx)
@@ -51,8 +54,8 @@ func main() {
 }
 
 func (s *settings) run(ctx context.Context) (same bool, err error) {
-	if err := makeHistory(ctx, s.store, s.events); err != nil {
-		return false, err
+	if err := makeHistory(ctx, s.store, s.events); err != nil || s.only {
+		return true, err
 	}
 	dir, err := os.MkdirTemp("", "spoor-backtest-")
 	if err != nil {
@@ -109,13 +112,25 @@ func (s *settings) half(ctx context.Context, argv []string, file string) (events
 			return 0, fmt.Errorf("it ended before it was killed: %w", err)
 		case <-time.After(10 * time.Millisecond):
 		}
-		var left struct{ Events uint64 }
-		if data, err := os.ReadFile(file); err == nil && json.Unmarshal(data, &left) == nil && left.Events >= s.events/2 {
+		if n := judged(file); n >= s.events/2 {
 			kill()
 			_ = <-over // it was killed
-			return left.Events, nil
+			return n, nil
 		}
 	}
+}
+
+// judged is how many events the file of a back-test says were judged, 0 while there is none.
+func judged(file string) uint64 {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	var left struct{ Events uint64 }
+	if json.NewDecoder(bytes.NewReader(data)).Decode(&left) != nil {
+		return 0
+	}
+	return left.Events
 }
 
 // backtest runs the command to its end, or kills it when ctx is over.
