@@ -60,6 +60,7 @@ test: ## Everything that must pass; needs root for the parts that load eBPF prog
 	@$(STAGE) build $(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory verify image-test fuzz
 	@$(STAGE) "unit tests" $(MAKE) --no-print-directory unit
+	@$(STAGE) "formats of others" $(MAKE) --no-print-directory test-formats
 	@$(STAGE) "web page" $(MAKE) --no-print-directory test-web
 	@$(STAGE) "integration tests" $(MAKE) --no-print-directory integration
 	@$(STAGE) "kernel 6.1" $(MAKE) --no-print-directory test-kernel
@@ -84,6 +85,10 @@ test-web: ## The web page in a real browser
 	@tools/deps web
 	@mkdir -p build
 	@$(GO) -C test/web test -count=1 -timeout=10m ./... 2>&1 | tee build/web.log
+
+.PHONY: test-formats
+test-formats: build ## What spoor writes for CI (JUnit, SARIF), read by others' readers and checked by others' schemas
+	@$(GO) -C test/formats test -count=1 ./...
 
 .PHONY: test-kernels
 test-kernels: build ## The integration tests on Debian's kernels 5.10, 6.1 and 6.12, in virtual machines; columns for `make coverage`
@@ -260,7 +265,7 @@ verify-format: ## C formatting, go.mod and go.sum; Go formatting is part of veri
 	@tools/deps verify
 	@$(STAGE) "C formatting" clang-format-19 --dry-run --Werror bpf/*.c bpf/*.h
 	@$(STAGE) "module files" $(GO) mod tidy -diff
-	@for module in test/web tools/licences tools/manifests; do \
+	@for module in test/formats test/web tools/licences tools/manifests; do \
 		$(STAGE) "module files, $$module" $(GO) -C $$module mod tidy -diff || exit 1; \
 	done
 

@@ -11,23 +11,24 @@ import (
 	"github.com/spoor/spoor/contract"
 )
 
-// The parts of JUnit's format that every reader of it knows (the Ant task's JUnit schema).
+// The parts of JUnit's format that the schema of Jenkins knows (junit-10.xsd of its xUnit plugin), and whatever it asks for.
 type testSuites struct {
-	XMLName xml.Name  `xml:"testsuites"`
-	Suite   testSuite `xml:"testsuite"`
+	XMLName xml.Name     `xml:"testsuites"`
+	Suites  []*testSuite `xml:"testsuite"`
 }
 
 type testSuite struct {
 	Name     string     `xml:"name,attr"`
 	Tests    int        `xml:"tests,attr"`
 	Failures int        `xml:"failures,attr"`
+	Errors   int        `xml:"errors,attr"`
+	File     string     `xml:"file,attr,omitempty"`
 	Cases    []testCase `xml:"testcase"`
 }
 
 type testCase struct {
 	Name    string   `xml:"name,attr"`
 	Class   string   `xml:"classname,attr"`
-	File    string   `xml:"file,attr,omitempty"`
 	Failure *failure `xml:"failure,omitempty"`
 }
 
@@ -37,13 +38,21 @@ type failure struct {
 	Text    string `xml:",chardata"`
 }
 
-// JUnit writes a test case for each contract, which fails when something breaks it.
+// JUnit writes a suite for each file, and in it a test case for each contract, which fails when something breaks it.
 func JUnit(w io.Writer, contracts []*contract.Contract, verdicts []contract.Verdict) error {
 	broken := byContract(verdicts)
-	suite := testSuite{Name: "spoor contract test", Tests: len(contracts)}
+	var all testSuites
+	suites := map[string]*testSuite{}
 	for _, c := range contracts {
 		file, _ := c.Position()
-		tc := testCase{Name: c.FullName(), Class: "contract", File: file}
+		suite := suites[file]
+		if suite == nil {
+			suite = &testSuite{Name: strings.TrimSpace("spoor contract test " + file), File: file}
+			suites[file] = suite
+			all.Suites = append(all.Suites, suite)
+		}
+		suite.Tests++
+		tc := testCase{Name: c.FullName(), Class: "contract"}
 		if found := broken[c.FullName()]; len(found) > 0 {
 			suite.Failures++
 			tc.Failure = &failure{Message: fmt.Sprintf("%d findings; the first: %s", len(found), found[0].Title), Type: found[0].Rule, Text: text(found)}
@@ -55,7 +64,7 @@ func JUnit(w io.Writer, contracts []*contract.Contract, verdicts []contract.Verd
 	}
 	e := xml.NewEncoder(w)
 	e.Indent("", "  ")
-	if err := e.Encode(testSuites{Suite: suite}); err != nil {
+	if err := e.Encode(all); err != nil {
 		return fmt.Errorf("write JUnit: %w", err)
 	}
 	_, err := io.WriteString(w, "\n")

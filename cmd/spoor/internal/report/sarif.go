@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/url"
 	"path/filepath"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -72,7 +73,7 @@ func SARIF(w io.Writer, version string, contracts []*contract.Contract, verdicts
 	places := map[string][]sarifLocation{}
 	for _, c := range contracts {
 		if file, line := c.Position(); file != "" {
-			places[c.FullName()] = []sarifLocation{{sarifPhysical{sarifArtifact{filepath.ToSlash(file)}, sarifRegion{max(1, line)}}}}
+			places[c.FullName()] = []sarifLocation{{sarifPhysical{sarifArtifact{reference(file)}, sarifRegion{max(1, line)}}}}
 		}
 	}
 	run := sarifRun{Tool: sarifTool{sarifDriver{Name: "spoor", Version: version}}, Results: []sarifResult{}}
@@ -95,6 +96,15 @@ func SARIF(w io.Writer, version string, contracts []*contract.Contract, verdicts
 		return fmt.Errorf("write SARIF: %w", err)
 	}
 	return nil
+}
+
+// reference is a file's path as a URI reference (RFC 3986, section 4.1).
+func reference(file string) string {
+	u := url.URL{Path: filepath.ToSlash(file)}
+	if filepath.IsAbs(file) {
+		u.Scheme = "file"
+	}
+	return u.String()
 }
 
 func level(s spoorv1.Severity) string {
