@@ -100,12 +100,15 @@ func ToCilium(c *contract.Contract, o Options) (*CiliumNetworkPolicy, []Limit, e
 	return p, e.limits, nil
 }
 
-func ciliumPorts(ports []contract.Listen) []CiliumPorts {
+func ciliumPorts(ports []podPorts) []CiliumPorts {
 	var out []CiliumPort
 	for _, l := range ports {
-		p := CiliumPort{Port: strconv.Itoa(int(l.Port.First)), Protocol: strings.ToUpper(string(l.Transport))}
-		if l.Port.Last != l.Port.First {
-			p.EndPort = l.Port.Last
+		p := CiliumPort{Port: l.Name, Protocol: strings.ToUpper(string(l.transport))}
+		if l.Name == "" {
+			p.Port = strconv.Itoa(int(l.Number))
+		}
+		if l.last != l.Number {
+			p.EndPort = l.last
 		}
 		out = append(out, p)
 	}
@@ -128,7 +131,7 @@ func (e *exporter) ciliumIngress() []CiliumIngress {
 		if len(spec.Listens) == 0 {
 			return nil
 		}
-		return []CiliumIngress{{FromEntities: []string{"all"}, ToPorts: ciliumPorts(allListens(spec))}}
+		return []CiliumIngress{{FromEntities: []string{"all"}, ToPorts: ciliumPorts(portsOf(allListens(spec)...))}}
 	}
 	var rules []CiliumIngress
 	for _, c := range spec.Callers {
@@ -137,7 +140,7 @@ func (e *exporter) ciliumIngress() []CiliumIngress {
 			e.limit(contract.Line(c), contract.Narrower, "the workload listens on none of these ports")
 			continue
 		}
-		rule := CiliumIngress{ToPorts: ciliumPorts(ports)}
+		rule := CiliumIngress{ToPorts: ciliumPorts(portsOf(ports...))}
 		if !c.CIDR.IsZero() {
 			rule.FromCIDR = []string{c.CIDR.String()}
 			e.limit(contract.Line(c), contract.Narrower, "Cilium does not match pods and nodes of the cluster by address")
@@ -166,7 +169,8 @@ func (e *exporter) ciliumEgress() []CiliumEgress {
 	spec := &e.contract.Spec
 	var rules []CiliumEgress
 	for _, c := range spec.Calls {
-		rule := CiliumEgress{ToPorts: ciliumPorts([]contract.Listen{{Port: c.Port, Transport: transport(c.Transport)}})}
+		called := contract.Listen{Port: c.Port, Transport: transport(c.Transport)}
+		rule := CiliumEgress{ToPorts: ciliumPorts(portsOf(called))}
 		switch {
 		case !c.CIDR.IsZero():
 			rule.ToCIDR = []string{c.CIDR.String()}
@@ -179,11 +183,12 @@ func (e *exporter) ciliumEgress() []CiliumEgress {
 				continue
 			}
 			rule.ToEndpoints, rule.ToEntities = e.who(contract.Line(c), who)
+			rule.ToPorts = ciliumPorts(e.behind(contract.Line(c), who, called))
 		}
 		rules = append(rules, rule)
 	}
 	if needsNames(e.contract) {
-		ports := ciliumPorts([]contract.Listen{{Port: contract.Port(53), Transport: contract.UDP}, {Port: contract.Port(53), Transport: contract.TCP}})
+		ports := ciliumPorts(e.dnsPorts())
 		ports[0].Rules = &CiliumRules{DNS: []CiliumName{{MatchPattern: "*"}}}
 		rules = append(rules, CiliumEgress{ToEndpoints: endpoints(e.options.resolver()), ToPorts: ports})
 	}

@@ -28,6 +28,10 @@ type Options struct {
 	// PodLabels returns labels that the pods of a workload carry and others of its namespace do not: those of its
 	// selector. False when they are not known.
 	PodLabels func(namespace, kind, name string) (map[string]string, bool)
+	// TemplateLabels returns all labels that the pods of a workload carry, for services to select them by; nil when they are not known.
+	TemplateLabels func(namespace, kind, name string) map[string]string
+	// Services are those of the cluster; without them ports that are called are taken as ports of pods.
+	Services []Service
 	// Resolver is where pods resolve names. Zero means the usual one, labels k8s-app=kube-dns in kube-system.
 	Resolver Pods
 }
@@ -112,7 +116,11 @@ func (o Options) labels(namespace, kind, name string) (map[string]string, bool) 
 var hostKinds = []string{"Unit", "Container", "Session", "Host", "Kernel"}
 
 // peers is which pods a reference means. An empty namespace means all, no labels mean all of the namespace.
-type peers struct{ Pods }
+type peers struct {
+	Pods
+	// All that they carry, where their owner is known.
+	labels map[string]string
+}
 
 // find says which pods a reference means, and why not when that cannot be said.
 func (o Options) find(ref contract.Ref, own string) (peers, string) {
@@ -132,7 +140,7 @@ func (o Options) find(ref contract.Ref, own string) (peers, string) {
 		namespace = ""
 	}
 	if kind == "*" && name == "*" {
-		return peers{Pods{Namespace: namespace}}, ""
+		return peers{Pods: Pods{Namespace: namespace}}, ""
 	}
 	switch {
 	case strings.Contains(kind+name, "*"):
@@ -144,7 +152,11 @@ func (o Options) find(ref contract.Ref, own string) (peers, string) {
 	if !ok {
 		return peers{}, "the labels of its pods are not known"
 	}
-	return peers{Pods{Namespace: namespace, Labels: labels}}, ""
+	who := peers{Pods: Pods{Namespace: namespace, Labels: labels}, labels: maps.Clone(labels)}
+	if o.TemplateLabels != nil {
+		maps.Copy(who.labels, o.TemplateLabels(namespace, kind, name))
+	}
+	return who, ""
 }
 
 // transport is what is meant, also when nothing is written.

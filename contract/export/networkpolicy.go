@@ -51,9 +51,9 @@ type IPBlock struct {
 
 // PolicyPort is a port, a range of ports, or every port of a protocol.
 type PolicyPort struct {
-	Protocol string `yaml:"protocol"`
-	Port     uint16 `yaml:"port,omitempty"`
-	EndPort  uint16 `yaml:"endPort,omitempty"`
+	Protocol string  `yaml:"protocol"`
+	Port     PodPort `yaml:"port,omitempty"`
+	EndPort  uint16  `yaml:"endPort,omitempty"`
 }
 
 // namespaceName is the label that Kubernetes itself puts on each namespace.
@@ -89,7 +89,8 @@ func ToNetworkPolicy(c *contract.Contract, o Options) (*NetworkPolicy, []Limit, 
 	}
 	if p.Spec.PolicyTypes == nil {
 		e.limit("spec", contract.Wider, "the contract has neither listens, callers nor calls: nothing is restricted")
-		p.Spec.PolicyTypes = []string{}
+		// One that restricts no direction is taken for one that lets nobody in.
+		p.Spec.PolicyTypes, p.Spec.Ingress = []string{"Ingress"}, []IngressRule{{}}
 	}
 	return p, e.limits, nil
 }
@@ -115,12 +116,12 @@ func (e *exporter) find(line string, ref contract.Ref) (peers, bool) {
 	return who, true
 }
 
-func policyPorts(ports []contract.Listen) []PolicyPort {
+func policyPorts(ports []podPorts) []PolicyPort {
 	var out []PolicyPort
 	for _, l := range ports {
-		p := PolicyPort{Protocol: strings.ToUpper(string(l.Transport)), Port: l.Port.First}
-		if l.Port.Last != l.Port.First {
-			p.EndPort = l.Port.Last
+		p := PolicyPort{Protocol: strings.ToUpper(string(l.transport)), Port: l.PodPort}
+		if l.last != l.Number {
+			p.EndPort = l.last
 		}
 		out = append(out, p)
 	}
@@ -138,7 +139,7 @@ func podPeer(p Pods) PolicyPeer {
 func (e *exporter) ingress() []IngressRule {
 	spec := &e.contract.Spec
 	if spec.Callers == nil {
-		if ports := policyPorts(allListens(spec)); ports != nil {
+		if ports := policyPorts(portsOf(allListens(spec)...)); ports != nil {
 			return []IngressRule{{Ports: ports}}
 		}
 		return nil
@@ -150,7 +151,7 @@ func (e *exporter) ingress() []IngressRule {
 			e.limit(contract.Line(c), contract.Narrower, "the workload listens on none of these ports")
 			continue
 		}
-		rule := IngressRule{Ports: policyPorts(ports)}
+		rule := IngressRule{Ports: policyPorts(portsOf(ports...))}
 		if !c.CIDR.IsZero() {
 			rule.From = []PolicyPeer{{IPBlock: &IPBlock{CIDR: c.CIDR.String()}}}
 		} else {
@@ -169,7 +170,8 @@ func (e *exporter) egress() []EgressRule {
 	spec := &e.contract.Spec
 	var rules []EgressRule
 	for _, c := range spec.Calls {
-		rule := EgressRule{Ports: policyPorts([]contract.Listen{{Port: c.Port, Transport: transport(c.Transport)}})}
+		called := contract.Listen{Port: c.Port, Transport: transport(c.Transport)}
+		rule := EgressRule{Ports: policyPorts(portsOf(called))}
 		switch {
 		case !c.CIDR.IsZero():
 			rule.To = []PolicyPeer{{IPBlock: &IPBlock{CIDR: c.CIDR.String()}}}
@@ -184,15 +186,12 @@ func (e *exporter) egress() []EgressRule {
 			if !ok {
 				continue
 			}
-			rule.To = []PolicyPeer{podPeer(who.Pods)}
+			rule = EgressRule{To: []PolicyPeer{podPeer(who.Pods)}, Ports: policyPorts(e.behind(contract.Line(c), who, called))}
 		}
 		rules = append(rules, rule)
 	}
 	if needsNames(e.contract) {
-		rules = append(rules, EgressRule{
-			To:    []PolicyPeer{podPeer(e.options.resolver())},
-			Ports: policyPorts([]contract.Listen{{Port: contract.Port(53), Transport: contract.UDP}, {Port: contract.Port(53), Transport: contract.TCP}}),
-		})
+		rules = append(rules, EgressRule{To: []PolicyPeer{podPeer(e.options.resolver())}, Ports: policyPorts(e.dnsPorts())})
 	}
 	return rules
 }

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/spoor/spoor/contract"
+	"github.com/spoor/spoor/contract/export"
+)
+
+// manifest is what is read of an object of Kubernetes, or of a list of them.
+type manifest struct {
+	Kind     string `json:"kind"`
+	Metadata struct {
+		Name      string `json:"name"`
+		Namespace string `json:"namespace"`
+	} `json:"metadata"`
+	Spec struct {
+		// Of a Service the labels themselves, of what pods belong to those in matchLabels.
+		Selector map[string]any `json:"selector"`
+		Template struct {
+			Metadata struct {
+				Labels map[string]string `json:"labels"`
+			} `json:"metadata"`
+		} `json:"template"`
+		Ports []struct {
+			Port       uint16             `json:"port"`
+			TargetPort intstr.IntOrString `json:"targetPort"`
+			Protocol   string             `json:"protocol"`
+		} `json:"ports"`
+	} `json:"spec"`
+	Items []manifest `json:"items"`
+}
+
+// ownerName names what pods belong to.
+type ownerName struct{ namespace, kind, name string }
+
+// owner is how pods are selected, and what labels they carry.
+type owner struct{ selector, labels map[string]string }
+
+// manifests are what a cluster is made of, as far as policies need it.
+type manifests struct {
+	owners   map[ownerName]owner
+	services []export.Service
+	resolver export.Pods
+}
+
+// readManifests reads a file, a folder, or standard input for "-"; nothing for "".
+func readManifests(path string, stdin io.Reader) (*manifests, error) {
+	found := &manifests{owners: map[ownerName]owner{}}
+	switch path {
+	case "":
+		return found, nil
+	case "-":
+		return found, found.read(stdin)
+	}
+	return found, filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
+		ext := filepath.Ext(file)
+		if err != nil || entry.IsDir() || file != path && ext != ".yaml" && ext != ".yml" && ext != ".json" {
+			return err
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if err := found.read(bytes.NewReader(data)); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		return nil
+	})
+}
+
+func (f *manifests) read(r io.Reader) error {
+	for d := yaml.NewYAMLOrJSONDecoder(r, 4096); ; {
+		var m manifest
+		switch err := d.Decode(&m); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		f.collect(&m)
+	}
+}
+
+func (f *manifests) collect(m *manifest) {
+	for i := range m.Items {
+		f.collect(&m.Items[i])
+	}
+	namespace := m.Metadata.Namespace
+	if namespace == "" {
+		namespace = "default"
+	}
+	if m.Kind == "Service" {
+		f.service(m, namespace)
+		return
+	}
+	match, _ := m.Spec.Selector["matchLabels"].(map[string]any)
+	if selector := texts(match); len(selector) > 0 {
+		f.owners[ownerName{namespace, m.Kind, m.Metadata.Name}] = owner{selector, m.Spec.Template.Metadata.Labels}
+	}
+}
+
+// texts are labels; nil when some are not.
+func texts(labels map[string]any) map[string]string {
+	out := map[string]string{}
+	for key, value := range labels {
+		text, ok := value.(string)
+		if !ok {
+			return nil
+		}
+		out[key] = text
+	}
+	return out
+}
+
+func (f *manifests) service(m *manifest, namespace string) {
+	selector := texts(m.Spec.Selector)
+	if len(selector) == 0 {
+		return
+	}
+	pods := export.Pods{Namespace: namespace, Labels: selector}
+	// Kubernetes' own resolver, and OpenShift's.
+	if namespace == "kube-system" && m.Metadata.Name == "kube-dns" || namespace == "openshift-dns" && m.Metadata.Name == "dns-default" {
+		f.resolver = pods
+	}
+	for _, p := range m.Spec.Ports {
+		target := export.PodPort{Number: p.Port}
+		switch {
+		case p.TargetPort.Type == intstr.String:
+			target = export.PodPort{Name: p.TargetPort.StrVal}
+		case p.TargetPort.IntVal > 0 && p.TargetPort.IntVal < 1<<16:
+			target.Number = uint16(p.TargetPort.IntVal)
+		}
+		f.services = append(f.services, export.Service{
+			Pods: pods, Port: p.Port, Transport: contract.Transport(strings.ToLower(p.Protocol)), Target: target,
+		})
+	}
+}
+
+// options are the manifests as an export asks for them.
+func (f *manifests) options() export.Options {
+	return export.Options{
+		PodLabels: func(namespace, kind, name string) (map[string]string, bool) {
+			o, ok := f.owners[ownerName{namespace, kind, name}]
+			return o.selector, ok
+		},
+		TemplateLabels: func(namespace, kind, name string) map[string]string {
+			return f.owners[ownerName{namespace, kind, name}].labels
+		},
+		Services: f.services, Resolver: f.resolver,
+	}
+}
