@@ -87,7 +87,7 @@ test-web: ## The web page in a real browser
 	@$(GO) -C test/web test -count=1 -timeout=10m ./... 2>&1 | tee build/web.log
 
 .PHONY: test-formats
-test-formats: build ## What spoor writes for CI (JUnit, SARIF), read by others' readers and checked by others' schemas
+test-formats: build ## What spoor writes for others (JUnit, SARIF, network policies), read, checked and decided by programs of others
 	@$(GO) -C test/formats test -count=1 ./...
 
 .PHONY: test-kernels

@@ -5,6 +5,7 @@ package cluster_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -67,10 +68,25 @@ func TestShop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.record()
 	center.stop()
 	l.keep(events)
 	newCheck(l, truth).all(events)
 	l.askedBy(nodes)
+}
+
+// record leaves what happened, and what the cluster is made of, where test/formats reads it: build/shop.
+func (l *lab) record() {
+	l.Helper()
+	dir := filepath.Join("..", "..", "build", "shop")
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
+		l.Fatal(err)
+	}
+	l.command("nsenter", "--net=/run/netns/spoor-control", spoor, "record", filepath.Join(dir, "events.jsonl.gz"), "--collector", collector, "--ca", l.pki("ca.crt"), "--token", l.token)
+	made := l.kubectl("get", "deployments,statefulsets,daemonsets,jobs,cronjobs,services,pods", "-n", namespace, "-o", "yaml")
+	if err := os.WriteFile(filepath.Join(dir, "cluster.yaml"), []byte(made), 0o600); err != nil {
+		l.Fatal(err)
+	}
 }
 
 // keep writes events beside the logs, one a line as JSON.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package formats_test reads what spoor writes for other programs with the readers and schemas of others.
+// Package formats_test reads what spoor writes for other programs with the readers and schemas of others, and has others say what its
+// network policies do.
 package formats_test
 
 import (
