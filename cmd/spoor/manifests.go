@@ -4,12 +4,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -33,6 +35,9 @@ type manifest struct {
 			Metadata struct {
 				Labels map[string]string `json:"labels"`
 			} `json:"metadata"`
+			Spec struct {
+				Containers []container `json:"containers"`
+			} `json:"spec"`
 		} `json:"template"`
 		Ports []struct {
 			Port       uint16             `json:"port"`
@@ -46,8 +51,18 @@ type manifest struct {
 // ownerName names what pods belong to.
 type ownerName struct{ namespace, kind, name string }
 
-// owner is how pods are selected, and what labels they carry.
-type owner struct{ selector, labels map[string]string }
+type container struct {
+	Name         string `json:"name"`
+	VolumeMounts []struct {
+		MountPath string `json:"mountPath"`
+	} `json:"volumeMounts"`
+}
+
+// owner is how pods are selected, what labels they carry, and what is in them.
+type owner struct {
+	selector, labels map[string]string
+	containers       []container
+}
 
 // manifests are what a cluster is made of, as far as policies need it.
 type manifests struct {
@@ -108,7 +123,7 @@ func (f *manifests) collect(m *manifest) {
 	}
 	match, _ := m.Spec.Selector["matchLabels"].(map[string]any)
 	if selector := texts(match); len(selector) > 0 {
-		f.owners[ownerName{namespace, m.Kind, m.Metadata.Name}] = owner{selector, m.Spec.Template.Metadata.Labels}
+		f.owners[ownerName{namespace, m.Kind, m.Metadata.Name}] = owner{selector, m.Spec.Template.Metadata.Labels, m.Spec.Template.Spec.Containers}
 	}
 }
 
@@ -161,4 +176,32 @@ func (f *manifests) options() export.Options {
 		},
 		Services: f.services, Resolver: f.resolver,
 	}
+}
+
+// container finds the one that a patch is for, and where it has volumes: by its name, or the only one, or the one that is called like its
+// workload. What no manifest tells of is taken to have none.
+func (f *manifests) container(c *contract.Contract, name string) (string, []string, error) {
+	w := c.Spec.Workload
+	namespace := cmp.Or(string(w.Namespace), c.Metadata.Namespace)
+	known := f.owners[ownerName{namespace, string(w.Kind), string(w.Name)}].containers
+	if name == "" && len(known) == 1 {
+		name = known[0].Name
+	}
+	name = cmp.Or(name, string(w.Name))
+	if len(known) == 0 {
+		return name, nil, nil
+	}
+	i := slices.IndexFunc(known, func(c container) bool { return c.Name == name })
+	if i < 0 {
+		var names []string
+		for _, c := range known {
+			names = append(names, c.Name)
+		}
+		return "", nil, fmt.Errorf("export %s: %s %s/%s has no container %s, but %s", c.FullName(), w.Kind, namespace, w.Name, name, strings.Join(names, ", "))
+	}
+	var dirs []string
+	for _, m := range known[i].VolumeMounts {
+		dirs = append(dirs, m.MountPath)
+	}
+	return name, dirs, nil
 }

@@ -71,9 +71,9 @@ var apiVersions = map[string]string{
 }
 
 // ToReadOnlyRoot makes the patch for one container of a contract's workload. Each directory that the contract lets it
-// write becomes an emptyDir, which is empty at each start; the limits say which of them hold what must not be lost and need another volume,
-// and which lie where no volume can be mounted.
-func ToReadOnlyRoot(c *contract.Contract, container string) (*ReadOnlyPatch, []Limit, error) {
+// write, and that is in none of those where volumes are mounted already, becomes an emptyDir, which is empty at each start; the limits say
+// which of them hold what must not be lost and need another volume, and which lie where no volume can be mounted.
+func ToReadOnlyRoot(c *contract.Contract, container string, mounted []string) (*ReadOnlyPatch, []Limit, error) {
 	w := c.Spec.Workload
 	version, ok := apiVersions[string(w.Kind)]
 	if !ok || strings.Contains(string(w.Name), "*") {
@@ -92,11 +92,15 @@ func ToReadOnlyRoot(c *contract.Contract, container string) (*ReadOnlyPatch, []L
 	e := &exporter{contract: c}
 	mounts := map[string]*Volume{}
 	var order []string
-	add := func(line string, pattern contract.PathPattern, size contract.Bytes) {
+	// add says whether the files of a line go into an emptyDir.
+	add := func(line string, pattern contract.PathPattern, size contract.Bytes) bool {
 		dir, ok := mountPoint(pattern)
-		if !ok {
+		switch {
+		case below(mounted, dir):
+			return false
+		case !ok:
 			e.limit(line, contract.Narrower, "no volume can be mounted there: choose a directory of its own for these files")
-			return
+			return false
 		}
 		v := mounts[dir]
 		if v == nil {
@@ -110,15 +114,14 @@ func ToReadOnlyRoot(c *contract.Contract, container string) (*ReadOnlyPatch, []L
 			v.EmptyDir.SizeLimit = "" // two lines share it, and only one is limited
 			e.limit(line, contract.Wider, "shares its volume with another line, so that neither has a limit of its own")
 		}
+		return true
 	}
 	for _, s := range c.Spec.Scratch {
 		add(contract.Line(s), s.Path, s.MaxBytes)
 	}
 	for _, v := range c.Spec.Volumes {
-		add(contract.Line(v), v.Path, 0)
-		switch v.Class {
-		case contract.ClassCache, contract.ClassLock, contract.ClassLog:
-		default:
+		lasts := !slices.Contains([]contract.Class{contract.ClassCache, contract.ClassLock, contract.ClassLog}, v.Class)
+		if add(contract.Line(v), v.Path, 0) && lasts {
 			e.limit(contract.Line(v), contract.Narrower, "an emptyDir is lost with the pod: mount a persistent volume there if the files must stay")
 		}
 	}

@@ -232,4 +232,3 @@ func (s *shop) owner(c *contract.Contract) *object {
 	}
 	return s.owners[i]
 }
-
