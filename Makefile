@@ -153,6 +153,7 @@ test-cluster: build ## The shop of test/shop in a two-node Kubernetes on this ma
 	@$(SUDO) test/cluster/deps
 	@test/cluster/build
 	@$(GO) test -count=1 -timeout=30m -v -exec "$(or $(SUDO:sudo=sudo -E),env)" ./test/cluster
+	@$(GO) -C test/formats test -count=1 -run Replay ./... -shop ../../build/shop
 
 .PHONY: test-churn
 test-churn: build ## Real containers that come and go at 20 a second for five minutes: every event named, and memory that stays; CHURN=1m

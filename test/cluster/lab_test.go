@@ -47,6 +47,14 @@ type lab struct {
 // newLab starts a cluster that has the shop's image, and removes it when the test ends.
 func newLab(t *testing.T) *lab {
 	t.Helper()
+	l := startCluster(t, nodes)
+	l.load()
+	return l
+}
+
+// startCluster starts one with so many nodes, and removes it when the test ends.
+func startCluster(t *testing.T, nodes int) *lab {
+	t.Helper()
 	home := os.Getenv("SPOOR_LAB")
 	if home == "" {
 		cache, err := os.UserCacheDir()
@@ -64,7 +72,6 @@ func newLab(t *testing.T) *lab {
 		l.command("./cluster", "down")
 	})
 	l.command("./cluster", "up", fmt.Sprint(nodes))
-	l.load()
 	return l
 }
 
