@@ -12,12 +12,15 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/spoor/spoor/agent/workload/kube"
 	"github.com/spoor/spoor/cmd/internal/cli"
 	"github.com/spoor/spoor/cmd/internal/credential"
+	"github.com/spoor/spoor/cmd/spoor/internal/objects"
 	"github.com/spoor/spoor/cmd/spoor/internal/when"
 	"github.com/spoor/spoor/collector"
 	"github.com/spoor/spoor/collector/ingest"
@@ -102,7 +105,7 @@ type access struct {
 }
 
 // open starts a collector as far as that its port is bound and its store is open.
-func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, who access, to onward, in fleetStore) (*collector.Collector, error) {
+func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, who access, to onward, in fleetStore, of *objects.Source) (*collector.Collector, error) {
 	keep, err := when.Duration(f.Keep)
 	if f.Keep == "0" {
 		keep, err = 0, nil
@@ -117,15 +120,18 @@ func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, w
 	if err != nil {
 		return nil, err
 	}
-	var contracts *contract.Set
+	agreed := &agreements{objects: of}
 	var reload func() (*contract.Set, bool, error)
+	if of != nil {
+		reload = agreed.changed
+	}
 	if f.Contracts != "" {
 		// Watched before they are read: what changes in between is read twice, not missed.
 		folder, err := watchContracts(f.Contracts)
 		if err == nil {
-			reload = folder.changed
+			agreed.folder, reload = folder, agreed.changed
 		}
-		if contracts, err = loadContracts(f.Contracts); err != nil {
+		if agreed.files, err = loadContracts(f.Contracts); err != nil {
 			return nil, cli.BadInput(fmt.Errorf("contracts cannot be read:\n%w", err),
 				"Correct them, and try with \"spoor contract check "+f.Contracts+"\".")
 		}
@@ -142,7 +148,7 @@ func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, w
 		DataDir:         f.Data,
 		ClickHouse:      in.address,
 		ClickHouseTLS:   in.trust,
-		Contracts:       contracts,
+		Contracts:       agreed.files,
 		Reload:          reload,
 		AlertmanagerURL: f.Alertmanager,
 		Retention:       keep,
@@ -274,11 +280,34 @@ func (f *accessFlags) open(listen string, logger *slog.Logger) (who access, done
 	return who, done, nil
 }
 
+// objectFlags name a cluster whose objects are contracts.
+type objectFlags struct {
+	ContractsFromCluster string `help:"Judge also by the contracts that are objects of the Kubernetes cluster that its agents call so; each speaks for its own namespace alone." placeholder:"CLUSTER"`
+	Kubeconfig           string `help:"How to reach that cluster's API server; the service account of the pod by default." placeholder:"FILE"`
+}
+
+// open returns nil where no cluster is named.
+func (f *objectFlags) open(logger *slog.Logger, registry *prometheus.Registry) (*objects.Source, error) {
+	switch {
+	case f.ContractsFromCluster == "" && f.Kubeconfig != "":
+		return nil, cli.BadInput(errors.New("--kubeconfig is for --contracts-from-cluster, which is not given"), "")
+	case f.ContractsFromCluster == "":
+		return nil, nil //nolint:nilnil // there is none
+	}
+	config, err := kube.Config(f.Kubeconfig)
+	if err != nil {
+		return nil, cli.BadInput(fmt.Errorf("--contracts-from-cluster: %w", err), "Outside of the cluster, name a --kubeconfig.")
+	}
+	config.UserAgent = "spoor-collector/" + cli.BuildInfo().Version
+	return objects.New(objects.Options{Config: config, Cluster: f.ContractsFromCluster, Logger: logger, Registerer: registry})
+}
+
 type collectorCommand struct {
 	centreFlags
 	storeFlags
 	accessFlags
 	forwardFlags
+	objectFlags
 	cli.LogFlags
 }
 
@@ -310,9 +339,21 @@ func (c *collectorCommand) Run(ctx context.Context, streams *cli.Streams) error 
 	if err != nil {
 		return errors.Join(err, done())
 	}
-	centre, err := c.centreFlags.open(logger, cli.NewRegistry(), who, to, in)
+	registry := cli.NewRegistry()
+	of, err := c.objectFlags.open(logger, registry)
 	if err != nil {
 		return errors.Join(err, done())
+	}
+	centre, err := c.centreFlags.open(logger, registry, who, to, in, of)
+	if err != nil {
+		return errors.Join(err, done())
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var following sync.WaitGroup
+	defer following.Wait()
+	defer stop()
+	if of != nil {
+		following.Go(func() { of.Run(ctx) })
 	}
 	data := c.Data
 	if in.address != nil {

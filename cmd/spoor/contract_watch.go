@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/spoor/spoor/cmd/spoor/internal/objects"
 	"github.com/spoor/spoor/contract"
 )
 
@@ -45,4 +46,34 @@ func (f *contractFolder) digest() (sum [sha256.Size]byte, err error) {
 	}
 	h.Sum(sum[:0])
 	return sum, nil
+}
+
+// agreements are the contracts of a folder and those that are objects of a cluster, as far as there are any.
+type agreements struct {
+	folder *contractFolder
+	// Those of the folder.
+	files   *contract.Set
+	objects *objects.Source
+}
+
+// changed returns all contracts when some are others than when it was asked last. It is a collector's Reload.
+func (a *agreements) changed() (*contract.Set, bool, error) {
+	changed := false
+	if a.folder != nil {
+		set, news, err := a.folder.changed()
+		if err != nil {
+			return nil, false, err
+		}
+		if changed = news; changed {
+			a.files = set
+		}
+	}
+	if a.objects == nil {
+		return a.files, changed, nil
+	}
+	if !changed && !a.objects.Changed() {
+		return nil, false, nil
+	}
+	set, err := a.objects.Join(a.files.Contracts())
+	return set, err == nil, err
 }

@@ -58,7 +58,7 @@ func (c *upCommand) Run(ctx context.Context, streams *cli.Streams) error {
 	logger := cli.NewLogger(screen.beside(streams.Err), c.LogLevel, c.LogFormat)
 	registry := cli.NewRegistry()
 	// Who asks is this host; each question would only repeat that.
-	centre, err := c.open(logger, registry, access{audit: slog.New(slog.DiscardHandler)}, onward{}, fleetStore{})
+	centre, err := c.open(logger, registry, access{audit: slog.New(slog.DiscardHandler)}, onward{}, fleetStore{}, nil)
 	if err != nil {
 		return err
 	}

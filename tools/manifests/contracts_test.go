@@ -6,9 +6,13 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 	"k8s.io/kube-openapi/pkg/validation/strfmt"
 	"k8s.io/kube-openapi/pkg/validation/validate"
@@ -92,5 +96,42 @@ func TestDefinitionRefuses(t *testing.T) {
 		if contractProblems(t, schema, []byte(head+part+"\n")) == "" {
 			t.Errorf("%s is taken", strings.TrimSpace(part))
 		}
+	}
+}
+
+// With the component the collector may read contracts, and nothing else, and is told of which cluster they are.
+func TestContractsComponent(t *testing.T) {
+	// Names below a folder that kustomize is told of are relative.
+	dir := t.TempDir()
+	base, err := filepath.Abs(filepath.Join(deploy, "kubernetes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if base, err = filepath.Rel(dir, base); err != nil {
+		t.Fatal(err)
+	}
+	text := "resources: [" + base + "]\ncomponents: [" + filepath.Join(base, "contracts") + "]\n"
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	objects := buildFolder(t, dir)
+	maps := named[*corev1.ConfigMap](objects)
+	told, bound := false, false
+	for _, object := range objects {
+		switch o := object.(type) {
+		case *rbacv1.ClusterRole:
+			if len(o.Rules) != 1 || strings.Join(o.Rules[0].Verbs, " ") != "list watch" || strings.Join(o.Rules[0].Resources, " ") != "contracts" {
+				t.Errorf("it may %v", o.Rules)
+			}
+		case *rbacv1.ClusterRoleBinding:
+			bound = o.Subjects[0].Name == "spoor-collector" && o.Subjects[0].Namespace == "spoor" && o.RoleRef.Name == "spoor-collector-contracts"
+		case *appsv1.Deployment:
+			for _, e := range o.Spec.Template.Spec.Containers[0].Env {
+				told = told || e.Name == "SPOOR_CONTRACTS_FROM_CLUSTER" && slices.Contains(maps, e.ValueFrom.ConfigMapKeyRef.Name) && *o.Spec.Template.Spec.AutomountServiceAccountToken
+			}
+		}
+	}
+	if !told || !bound {
+		t.Errorf("told of its cluster: %v, may read: %v", told, bound)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -43,6 +44,9 @@ var kinds = map[string]func() metav1.Object{
 	"apps/v1/Deployment":                 func() metav1.Object { return &appsv1.Deployment{} },
 	"networking.k8s.io/v1/NetworkPolicy": func() metav1.Object { return &networkingv1.NetworkPolicy{} },
 	"scheduling.k8s.io/v1/PriorityClass": func() metav1.Object { return &schedulingv1.PriorityClass{} },
+
+	"rbac.authorization.k8s.io/v1/ClusterRole":        func() metav1.Object { return &rbacv1.ClusterRole{} },
+	"rbac.authorization.k8s.io/v1/ClusterRoleBinding": func() metav1.Object { return &rbacv1.ClusterRoleBinding{} },
 }
 
 func decode(document []byte) (metav1.Object, error) {
@@ -78,8 +82,13 @@ func documents(t *testing.T, data []byte) []metav1.Object {
 // built is what `kubectl apply -k` would send.
 func built(t *testing.T) []metav1.Object {
 	t.Helper()
+	return buildFolder(t, filepath.Join(deploy, "kubernetes"))
+}
+
+func buildFolder(t *testing.T, dir string) []metav1.Object {
+	t.Helper()
 	k := krusty.MakeKustomizer(krusty.MakeDefaultOptions())
-	all, err := k.Run(filesys.MakeFsOnDisk(), filepath.Join(deploy, "kubernetes"))
+	all, err := k.Run(filesys.MakeFsOnDisk(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ const (
 var ErrNotInCluster = rest.ErrNotInCluster
 
 // ErrRunsProgram says that a kubeconfig file names a program to run for its credentials.
-var ErrRunsProgram = errors.New("the agent runs no programs, and this kubeconfig asks for one (exec, auth-provider)")
+var ErrRunsProgram = errors.New("no program is run for credentials, and this kubeconfig asks for one (exec, auth-provider)")
 
 // Options of a Source.
 type Options struct {
@@ -60,7 +60,7 @@ type Source struct {
 // New returns a Source that does nothing before Run. Outside a cluster and without a kubeconfig file it returns
 // ErrNotInCluster.
 func New(o Options) (*Source, error) {
-	config, err := configOf(o.Kubeconfig)
+	config, err := Config(o.Kubeconfig)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,8 @@ func New(o Options) (*Source, error) {
 	return &Source{o: o, pods: pods}, nil
 }
 
-func configOf(kubeconfig string) (*rest.Config, error) {
+// Config says how to reach the API server: by a kubeconfig file, or by the service account of the pod for "".
+func Config(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig == "" {
 		config, err := rest.InClusterConfig()
 		if err != nil {
