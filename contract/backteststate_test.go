@@ -21,7 +21,6 @@ import (
 type chronicler struct {
 	*rand.Rand
 	*scene
-	node string
 }
 
 func (c *chronicler) event() *spoorv1.Event {
@@ -128,7 +127,7 @@ func TestResumedBacktest(t *testing.T) {
 		again.Observe(all...)
 		states := map[int][]byte{}
 		for i, ev := range all {
-			if i%4 == int(seed) { //nolint:gosec // small
+			if i%4 == int(seed) {
 				var err error
 				if states[i], err = whole.State(); err != nil {
 					t.Fatal(err)

@@ -267,9 +267,12 @@ spec:
 	with.TemplateLabels = func(_, _, name string) map[string]string { return map[string]string{"app": name, "tier": "back"} }
 	shop, data := Pods{"shop", map[string]string{"app": "payments", "tier": "back"}}, Pods{"data", map[string]string{"app": "db"}}
 	with.Services = []Service{
-		{Pods: shop, Port: 80, Target: PodPort{Name: "http"}}, {Pods: shop, Port: 80, Transport: contract.UDP, Target: PodPort{Number: 1}},
-		{Pods: Pods{"lab", shop.Labels}, Port: 80, Target: PodPort{Number: 2}}, {Pods: Pods{"shop", map[string]string{"app": "other"}}, Port: 80, Target: PodPort{Number: 3}},
-		{Pods: data, Port: 5432, Target: PodPort{Number: 15432}}, {Pods: data, Port: 7000, Target: PodPort{Number: 4}},
+		{Pods: shop, Port: 80, Target: PodPort{Name: "http"}},
+		{Pods: shop, Port: 80, Transport: contract.UDP, Target: PodPort{Number: 1}},
+		{Pods: Pods{"lab", shop.Labels}, Port: 80, Target: PodPort{Number: 2}},
+		{Pods: Pods{"shop", map[string]string{"app": "other"}}, Port: 80, Target: PodPort{Number: 3}},
+		{Pods: data, Port: 5432, Target: PodPort{Number: 15432}},
+		{Pods: data, Port: 7000, Target: PodPort{Number: 4}},
 		{Pods: with.resolver(), Port: 53, Transport: contract.UDP, Target: PodPort{Number: 5353}},
 	}
 	policy, limits, err := ToNetworkPolicy(c, with)

@@ -90,7 +90,7 @@ func TestOtherForms(t *testing.T) {
 	if _, err := Marshal(theHouse()); err == nil {
 		t.Error("a dog was written that nobody had spoken of")
 	}
-	type pipe struct{ c chan int }
+	type pipe struct{ C chan int }
 	if _, err := Marshal(&pipe{}); err == nil {
 		t.Error("a channel was written")
 	}
