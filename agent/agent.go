@@ -121,9 +121,7 @@ func (a *Agent) build() error {
 	if a.writes, err = newWrites(a.o.Footprint); err != nil {
 		return err
 	}
-	if a.authors, err = newAuthors(min(rememberedFiles, a.o.Footprint)); err != nil {
-		return err
-	}
+	a.authors = newAuthors(min(rememberedFiles, a.o.Footprint))
 	if a.flows, err = newFlows(a.o.Footprint); err != nil {
 		return err
 	}

@@ -4,12 +4,10 @@ package agent
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2/simplelru"
-
+	"github.com/spoor/spoor/agent/recent"
 	"github.com/spoor/spoor/agent/sensor"
 )
 
@@ -19,7 +17,7 @@ import (
 type authors struct {
 	// Of the files that were written last, who did: bounded; of a file that is forgotten, who flushes it is told as one
 	// who wrote it.
-	last *lru.LRU[sensor.Inode, author]
+	last *recent.Map[sensor.Inode, author]
 	// What may be a flush waits until all of the turn's writes are known.
 	doubtful []sensor.Write
 	// How many were flushes: nothing is missing for want of them.
@@ -34,12 +32,8 @@ type author struct {
 	proven bool
 }
 
-func newAuthors(remembered int) (*authors, error) {
-	last, err := lru.NewLRU[sensor.Inode, author](remembered, nil)
-	if err != nil {
-		return nil, fmt.Errorf("remember who writes files: %w", err)
-	}
-	return &authors{last: last}, nil
+func newAuthors(remembered int) *authors {
+	return &authors{last: recent.New[sensor.Inode, author](remembered, 0)}
 }
 
 // flushAge is how much older than the change that it led to a modification time may be without a doubt: the kernel's
@@ -62,10 +56,10 @@ func (a *authors) wrote(w *sensor.Write) {
 	}
 	if before, ok := a.last.Get(w.Inode); ok && before.who == w.Who {
 		before.modTime, before.proven = max(before.modTime, w.ModTime), before.proven || w.Proven
-		a.last.Add(w.Inode, before)
+		a.last.Put(w.Inode, before)
 		return
 	}
-	a.last.Add(w.Inode, author{w.Who, w.ModTime, w.Proven})
+	a.last.Put(w.Inode, author{w.Who, w.ModTime, w.Proven})
 }
 
 // settle hands to write what was in doubt and is no flush, the oldest first: of two that are in doubt the first one wrote.

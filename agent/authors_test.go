@@ -33,10 +33,7 @@ func TestAuthors(t *testing.T) {
 		{"a second writer that stood still", [][]sensor.Write{{wrote(1, 5*second, 5*second, false)}, {wrote(2, 9*second, 8*second, false)}}, "1 2", 0},
 		{"attributes", [][]sensor.Write{{sensor.Write{Who: sensor.Who{Tgid: 3}, First: 9 * second}}}, "3", 0},
 	} {
-		a, err := newAuthors(4)
-		if err != nil {
-			t.Fatal(err)
-		}
+		a := newAuthors(8)
 		var told []string
 		tell := func(w *sensor.Write) {
 			a.wrote(w)

@@ -4,14 +4,12 @@ package agent
 
 import (
 	"errors"
-	"fmt"
 	"path"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2/simplelru"
-
 	"github.com/spoor/spoor/agent/footprint"
 	"github.com/spoor/spoor/agent/process"
+	"github.com/spoor/spoor/agent/recent"
 	"github.com/spoor/spoor/agent/sensor"
 	"github.com/spoor/spoor/agent/storage"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -26,6 +24,7 @@ const (
 	rememberedBursts = 8192
 	// Files that went or were renamed of late: what is still to be told of them is told within a minute.
 	rememberedMoves = 16384
+	movesAge        = 2 * time.Minute
 	// Files that were told of, and those of which is known who wrote them.
 	rememberedFiles = 32768
 )
@@ -67,16 +66,16 @@ type changes struct {
 	exact  *sensor.ExactNames   // names, in the full tier
 	read   []change             // in this turn
 	made   map[sensor.Inode]int // where in read a file was made
-	bursts *lru.LRU[changeKey, *burst]
+	bursts *recent.Map[changeKey, *burst]
 	merged *footprint.Coalescer[changeKey, change]
 	// Inodes that an event told of. Whoever was told of a file is told of its end.
-	told *lru.LRU[sensor.Inode, struct{}]
+	told *recent.Map[sensor.Inode, struct{}]
 	// Inodes whose last name is gone.
-	gone *lru.LRU[sensor.Inode, struct{}]
+	gone *recent.Map[sensor.Inode, struct{}]
 	// Where files went, as paths within their file systems.
-	moved *lru.LRU[sensor.Inode, string]
+	moved *recent.Map[sensor.Inode, string]
 	// Inodes whose content somebody is known to have changed, and new files that may have some nobody has seen.
-	written *lru.LRU[sensor.Inode, struct{}]
+	written *recent.Map[sensor.Inode, struct{}]
 	young   []change
 	// Changes by a process that is in no table.
 	unknown uint64
@@ -84,22 +83,16 @@ type changes struct {
 
 // openChanges prepares to observe names.
 func openChanges(remembered int) (*changes, error) {
-	c := &changes{made: map[sensor.Inode]int{}}
+	files, moves := min(rememberedFiles, remembered), min(rememberedMoves, remembered)
+	c := &changes{
+		made:    map[sensor.Inode]int{},
+		bursts:  recent.New[changeKey, *burst](rememberedBursts, movesAge),
+		told:    recent.New[sensor.Inode, struct{}](files, 0),
+		written: recent.New[sensor.Inode, struct{}](files, 0),
+		gone:    recent.New[sensor.Inode, struct{}](moves, movesAge),
+		moved:   recent.New[sensor.Inode, string](moves, movesAge),
+	}
 	var err error
-	if c.bursts, err = lru.NewLRU[changeKey, *burst](rememberedBursts, nil); err != nil {
-		return nil, fmt.Errorf("remember changes: %w", err)
-	}
-	if c.gone, err = lru.NewLRU[sensor.Inode, struct{}](min(rememberedMoves, remembered), nil); err != nil {
-		return nil, fmt.Errorf("remember files: %w", err)
-	}
-	for _, inodes := range []**lru.LRU[sensor.Inode, struct{}]{&c.told, &c.written} {
-		if *inodes, err = lru.NewLRU[sensor.Inode, struct{}](min(rememberedFiles, remembered), nil); err != nil {
-			return nil, fmt.Errorf("remember files: %w", err)
-		}
-	}
-	if c.moved, err = lru.NewLRU[sensor.Inode, string](min(rememberedMoves, remembered), nil); err != nil {
-		return nil, fmt.Errorf("remember files: %w", err)
-	}
 	c.merged, err = footprint.New[changeKey](footprint.Options[change]{
 		Size: rememberedBursts, Min: minPause, Max: maxPause,
 		Merge: func(into *change, later change) {
@@ -159,7 +152,7 @@ func (c *changes) wrote(w *sensor.Write) {
 		return
 	}
 	if w.Data {
-		c.written.Add(w.Inode, struct{}{})
+		c.written.Put(w.Inode, struct{}{})
 	}
 	if i, ok := c.made[w.Inode]; ok {
 		c.read[i].Before = min(c.read[i].Before, w.First)
@@ -167,7 +160,7 @@ func (c *changes) wrote(w *sensor.Write) {
 }
 
 // isGone says whether an inode is known to have lost its last name.
-func (c *changes) isGone(i sensor.Inode) bool { return c != nil && c.gone.Contains(i) }
+func (c *changes) isGone(i sensor.Inode) bool { return c != nil && c.gone.Has(i) }
 
 // movedTo returns the latest name that a file is known to have got, within its file system; "" when there is none.
 func (c *changes) movedTo(i sensor.Inode) string {
@@ -181,7 +174,7 @@ func (c *changes) movedTo(i sensor.Inode) string {
 // isTold notes that an event is about an inode.
 func (c *changes) isTold(i sensor.Inode) {
 	if c != nil && i.Number != 0 {
-		c.told.Add(i, struct{}{})
+		c.told.Put(i, struct{}{})
 	}
 }
 
@@ -225,11 +218,11 @@ func (a *Agent) addChange(now time.Time, ch *change) {
 		c.unknown++
 	}
 	if ch.Op == sensor.NameRemoved && ch.Last {
-		c.gone.Add(ch.Inode, struct{}{})
+		c.gone.Put(ch.Inode, struct{}{})
 		a.readback.forget(ch.Inode)
 	}
 	if ch.Target != "" && !ch.TargetCut && !ch.Directory && ch.Inode.Number != 0 {
-		c.moved.Add(ch.Inode, ch.Target)
+		c.moved.Put(ch.Inode, ch.Target)
 	}
 	if c.alone(now, key, ch) {
 		a.tellChange(ch)
@@ -253,18 +246,18 @@ func (ch *change) mntNS() uint32 {
 func (c *changes) alone(now time.Time, key changeKey, ch *change) bool {
 	switch ch.Op {
 	case sensor.NameRenamed:
-		if ch.Directory || c.told.Contains(ch.Inode) {
+		if ch.Directory || c.told.Has(ch.Inode) {
 			return true
 		}
 	case sensor.NameRemoved, sensor.NameLinked:
-		if c.told.Contains(ch.Inode) {
+		if c.told.Has(ch.Inode) {
 			return true
 		}
 	}
 	b, ok := c.bursts.Get(key)
 	if !ok {
 		b = &burst{since: now}
-		c.bursts.Add(key, b)
+		c.bursts.Put(key, b)
 	}
 	if now.Sub(b.since) >= singlesPer {
 		b.since, b.told = now, 0

@@ -6,22 +6,14 @@ import (
 	"testing"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2/simplelru"
-
 	"github.com/spoor/spoor/agent/sensor"
 )
 
 func newChanges(t *testing.T) *changes {
 	t.Helper()
-	bursts, err := lru.NewLRU[changeKey, *burst](8, nil)
+	c, err := openChanges(16)
 	if err != nil {
 		t.Fatal(err)
-	}
-	c := &changes{bursts: bursts, made: map[sensor.Inode]int{}}
-	for _, inodes := range []**lru.LRU[sensor.Inode, struct{}]{&c.told, &c.gone, &c.written} {
-		if *inodes, err = lru.NewLRU[sensor.Inode, struct{}](8, nil); err != nil {
-			t.Fatal(err)
-		}
 	}
 	return c
 }
@@ -81,7 +73,7 @@ func TestFileIsMadeBeforeItIsWritten(t *testing.T) {
 	if got := c.read[1].Before; got != 90 {
 		t.Errorf("made at %d, want 90: it was written then", got)
 	}
-	if !c.written.Contains(inode) {
+	if !c.written.Has(inode) {
 		t.Error("the write is forgotten")
 	}
 	var none *changes

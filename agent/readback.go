@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/spoor/spoor/agent/process"
+	"github.com/spoor/spoor/agent/recent"
 	"github.com/spoor/spoor/agent/sensor"
 	"github.com/spoor/spoor/agent/workload"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -68,7 +69,8 @@ type readback struct {
 	sensor reader
 	files  *lru.LRU[sensor.Inode, *writtenFile]
 	told   reminder[readKey]
-	seen   *lru.LRU[*workload.Instance, struct{}]
+	// Instances, by their cgroups.
+	seen *recent.Map[uint64, struct{}]
 	// Processes that wrote files, and whether one ended since files were last looked at: what comes after it may read them.
 	writers *lru.LRU[string, struct{}]
 	ended   bool
@@ -79,7 +81,7 @@ type readback struct {
 }
 
 func newReadback(s reader) (*readback, error) {
-	r := &readback{sensor: s}
+	r := &readback{sensor: s, told: newReminder[readKey](rememberedReadings), seen: recent.New[uint64, struct{}](rememberedInstances, 0)}
 	var err error
 	r.files, err = lru.NewLRU(s.Room(), func(i sensor.Inode, _ *writtenFile) {
 		if err := s.Forget(i); err != nil && r.err == nil {
@@ -88,12 +90,6 @@ func newReadback(s reader) (*readback, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("remember written files: %w", err)
-	}
-	if r.told, err = newReminder[readKey](rememberedReadings); err != nil {
-		return nil, err
-	}
-	if r.seen, err = lru.NewLRU[*workload.Instance, struct{}](rememberedInstances, nil); err != nil {
-		return nil, fmt.Errorf("remember instances: %w", err)
 	}
 	if r.writers, err = lru.NewLRU[string, struct{}](rememberedInstances, nil); err != nil {
 		return nil, fmt.Errorf("remember who writes: %w", err)
@@ -143,10 +139,14 @@ func (a *Agent) openReader(c *spoorv1.Coverage) (reader, string, error) {
 
 // enter notes a process of an instance that may be a new one.
 func (r *readback) enter(p *process.Process) {
-	if r == nil || r.seen.Contains(p.Instance) {
+	if r == nil {
 		return
 	}
-	r.seen.Add(p.Instance, struct{}{})
+	id := p.Instance.Proto().GetCgroupId()
+	if r.seen.Has(id) {
+		return
+	}
+	r.seen.Put(id, struct{}{})
 	r.sensor.Revive()
 }
 

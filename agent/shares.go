@@ -39,11 +39,7 @@ func openShares() (*shares, error) {
 	if err != nil {
 		return nil, err
 	}
-	told, err := newReminder[shareKey](rememberedShares)
-	if err != nil {
-		return nil, err
-	}
-	return &shares{memory: memory, told: told}, nil
+	return &shares{memory: memory, told: newReminder[shareKey](rememberedShares)}, nil
 }
 
 // tellShares looks at all shared memory, and tells of what is mapped in more than one instance: from the side of each, by

@@ -52,9 +52,8 @@ func (a *Agent) openUnix() error {
 		c.Tier, c.Reason = "off", "Unix sockets are not seen: "+err.Error()
 		return nil
 	}
-	a.joints = &joints{unix: unix}
-	a.joints.told, err = newReminder[joint](rememberedShares)
-	return err
+	a.joints = &joints{unix: unix, told: newReminder[joint](rememberedShares)}
+	return nil
 }
 
 // tellJoints looks at all Unix sockets, and tells of those that listen and of connections whose ends belong to more than one

@@ -26,7 +26,7 @@ func (a *Agent) addUnseen(now time.Time, all bool) {
 	young := c.young[:0]
 	for _, ch := range c.young {
 		switch made := a.clock.Time(ch.Before); {
-		case c.written.Contains(ch.Inode):
+		case c.written.Has(ch.Inode):
 		case now.Sub(made) < blindness && !all:
 			young = append(young, ch)
 		default:

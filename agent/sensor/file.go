@@ -9,8 +9,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	lru "github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/spoor/spoor/agent/recent"
 	"github.com/spoor/spoor/agent/sensor/pin"
 	"github.com/spoor/spoor/bpf"
 )
@@ -73,7 +73,7 @@ type File struct {
 	losses  *losses
 	facts   *facts[bpf.FileFileKey, bpf.FileFileFact]
 	ring    *ring
-	names   *lru.LRU[Inode, fileName]
+	names   *recent.Map[Inode, fileName]
 	window  uint32
 	touched uint64
 	// Up to where the ring has names of nothing but the facts that are read next. Those behind are the next agent's, too.
@@ -111,15 +111,11 @@ func OpenFile(o FileOptions) (*File, error) {
 	if o.NameRing != 0 {
 		spec.Maps[bpf.FileMapNameRing].MaxEntries = o.NameRing
 	}
-	names, err := lru.NewLRU[Inode, fileName](rememberedNames, nil)
-	if err != nil {
-		return nil, fmt.Errorf("file sensor: %w", err)
-	}
 	set, err := o.Pins.NewSet("file", spec, map[string][]string{bpf.FileMapNameRing: {"file_name"}})
 	if err != nil {
 		return nil, err
 	}
-	f := &File{spec: spec, names: names, set: set, modules: map[string]bool{}, blind: map[string]error{}}
+	f := &File{spec: spec, names: recent.New[Inode, fileName](rememberedNames, 0), set: set, modules: map[string]bool{}, blind: map[string]error{}}
 	if err := f.start(&o); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -269,7 +265,7 @@ func (f *File) addName(record []byte) error {
 	if err != nil {
 		return err
 	}
-	f.names.Add(inode, name)
+	f.names.Put(inode, name)
 	return nil
 }
 

@@ -12,6 +12,8 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2/simplelru"
 	"golang.org/x/sys/unix"
+
+	"github.com/spoor/spoor/agent/recent"
 )
 
 const (
@@ -33,6 +35,8 @@ const (
 	rememberedEntries    = 16384
 	rememberedLinks      = 1024
 	rememberedNamespaces = 4096
+	// Names of one file are made within moments.
+	linksAge = time.Minute
 	// struct file_handle's of a rename with two names of 255 bytes need less than 1 KiB.
 	namesBuffer = 64 << 10
 )
@@ -82,9 +86,9 @@ type Names struct {
 	inside    *lru.LRU[uint32, uint32] // a process of each mount namespace
 	workDirs  map[string]fileHandle    // of overlays
 	works     map[fileHandle]bool
-	paths     *lru.LRU[fileHandle, dirPath]
-	entries   *lru.LRU[fileHandle, entry]
-	linking   *lru.LRU[fileHandle, struct{}]
+	paths     *recent.Map[fileHandle, dirPath]
+	entries   *recent.Map[fileHandle, entry]
+	linking   *recent.Map[fileHandle, struct{}]
 	last      lastRename
 	buf       []byte
 	records   []nameRecord
@@ -101,6 +105,8 @@ func OpenNames(o NamesOptions) (*Names, error) {
 	n := &Names{
 		o: o, fd: -1, stop: -1, mounts: -1, done: make(chan struct{}), buf: make([]byte, namesBuffer),
 		systems: map[uint64]*fileSystem{}, unwatched: map[uint32]string{}, works: map[fileHandle]bool{},
+		paths: recent.New[fileHandle, dirPath](rememberedDirs, 0), entries: recent.New[fileHandle, entry](rememberedEntries, 0),
+		linking: recent.New[fileHandle, struct{}](rememberedLinks, linksAge),
 	}
 	if err := n.start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("names sensor: %w", err), n.release())
@@ -115,15 +121,6 @@ func (n *Names) start() error {
 	}
 	var err error
 	if n.inside, err = lru.NewLRU[uint32, uint32](rememberedNamespaces, nil); err != nil {
-		return err
-	}
-	if n.paths, err = lru.NewLRU[fileHandle, dirPath](rememberedDirs, nil); err != nil {
-		return err
-	}
-	if n.entries, err = lru.NewLRU[fileHandle, entry](rememberedEntries, nil); err != nil {
-		return err
-	}
-	if n.linking, err = lru.NewLRU[fileHandle, struct{}](rememberedLinks, nil); err != nil {
 		return err
 	}
 	if err := n.init(); err != nil {

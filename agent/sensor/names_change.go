@@ -86,7 +86,7 @@ func (n *Names) take(records []nameRecord) {
 		case r.dir.none():
 			// The number of links to an inode changed: it was replaced, or it was linked or unlinked and the next record tells.
 			if !n.last.mayReplace(r) || !b.lostTo(r.child, i, n.last.name) {
-				n.linking.Add(r.child, struct{}{})
+				n.linking.Put(r.child, struct{}{})
 				break
 			}
 			b.overwritten(fs, r, r.child, n.last.change)
@@ -156,7 +156,7 @@ func (b *batch) changed(fs *fileSystem, i int) {
 		}
 		made := c
 		made.Op = NameCreated
-		if !c.Directory && !child.none() && n.linking.Contains(child) {
+		if !c.Directory && !child.none() && n.linking.Has(child) {
 			made.Op, made.Path, made.PathCut, made.Target, made.TargetCut = NameLinked, "", false, path, !ok
 			if e, known := n.entries.Get(child); known {
 				old, whole := b.below(e.dir, e.name, i)
@@ -186,7 +186,7 @@ func (b *batch) changed(fs *fileSystem, i int) {
 		c.Op = AttributesChanged
 		n.emit(c)
 		if r.name != "." {
-			n.entries.Add(child, entry{r.dir, r.name})
+			n.entries.Put(child, entry{r.dir, r.name})
 		}
 	}
 }
@@ -197,9 +197,9 @@ func (b *batch) remember(fs *fileSystem, directory bool, child fileHandle, e ent
 		return
 	}
 	if !directory {
-		b.n.entries.Add(child, e)
+		b.n.entries.Put(child, e)
 	} else if whole {
-		b.n.paths.Add(child, dirPath{path, fs.version})
+		b.n.paths.Put(child, dirPath{path, fs.version})
 	}
 }
 

@@ -165,7 +165,7 @@ func (b *batch) path(dir fileHandle, at int) (string, bool) {
 		path = b.undo(path, dir.fsid, at, removed)
 	}
 	if remembered {
-		b.n.paths.Add(dir, dirPath{path, fs.version})
+		b.n.paths.Put(dir, dirPath{path, fs.version})
 	}
 	return path, true
 }

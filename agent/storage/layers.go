@@ -3,34 +3,35 @@
 package storage
 
 import (
-	"fmt"
 	"strings"
+	"sync"
+	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
-
+	"github.com/spoor/spoor/agent/recent"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
-// How many folders of writable layers are remembered: two a container.
-const rememberedLayers = 32768
+const (
+	// How many folders of writable layers are remembered: two a container.
+	rememberedLayers = 32768
+	// How long those are that are mounted no more: facts of a container come some seconds after its end.
+	layersAge = time.Minute
+)
 
 // layers remembers the upper directories of the overlays that the host has, or had: runtimes mount a container's root file
 // system in the host's view before they start it. So a container's file is known as such also when the container was gone
 // before anybody could look at its own mounts. It is safe for concurrent use.
 type layers struct {
+	mu sync.Mutex
 	// By path; whether it is the container's root, not the folder beside it that the overlay works in.
-	dirs *lru.Cache[string, bool]
+	dirs *recent.Map[string, bool]
 }
 
-func newLayers() (layers, error) {
-	dirs, err := lru.New[string, bool](rememberedLayers)
-	if err != nil {
-		return layers{}, fmt.Errorf("remember the layers of containers: %w", err)
-	}
-	return layers{dirs}, nil
-}
+func newLayers() *layers { return &layers{dirs: recent.New[string, bool](rememberedLayers, layersAge)} }
 
-func (l layers) learn(mounts []Mount) {
+func (l *layers) learn(mounts []Mount) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, m := range mounts {
 		if m.UpperDir != "" && m.Point != "/" { // that of the host itself is no container's
 			l.remember(m.UpperDir, true)
@@ -40,17 +41,23 @@ func (l layers) learn(mounts []Mount) {
 }
 
 // remember keeps a copy: dir is a part of all that was read of the mounts, which would stay with it.
-func (l layers) remember(dir string, root bool) {
+func (l *layers) remember(dir string, root bool) {
 	if _, known := l.dirs.Get(dir); !known {
-		l.dirs.Add(strings.Clone(dir), root)
+		l.dirs.Put(strings.Clone(dir), root)
 	}
 }
 
-func (l layers) has(upper string) bool { return l.dirs.Contains(upper) }
+func (l *layers) has(upper string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.dirs.Has(upper)
+}
 
 // locate says where a container sees the file at p.HostPath, if that is in the layer of one. What an overlay makes for its own
 // work has no place in the container.
-func (l layers) locate(p *Place) bool {
+func (l *layers) locate(p *Place) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for at := p.HostPath; at != ""; at = at[:strings.LastIndexByte(at, '/')] {
 		root, known := l.dirs.Get(at)
 		if !known {

@@ -41,8 +41,8 @@ type Resolver struct {
 	hostProc uint32
 	hostNS   uint32
 	tables   *lru.LRU[uint32, *table]
-	layers   layers // shared with Watch
-	watch    *watch // of the host's mounts; nil where they are not watched
+	layers   *layers // shared with Watch
+	watch    *watch  // of the host's mounts; nil where they are not watched
 	now      func() time.Time
 }
 
@@ -75,12 +75,9 @@ func New() (*Resolver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remember mount namespaces: %w", err)
 	}
-	r := &Resolver{root: fmt.Sprintf("/proc/%d/root", hostProc), hostProc: hostProc, hostNS: ns, tables: tables, now: time.Now}
+	r := &Resolver{root: fmt.Sprintf("/proc/%d/root", hostProc), hostProc: hostProc, hostNS: ns, tables: tables, layers: newLayers(), now: time.Now}
 	mounts, err := ReadMounts(hostProc)
 	if err != nil {
-		return nil, err
-	}
-	if r.layers, err = newLayers(); err != nil {
 		return nil, err
 	}
 	r.watch = openWatch(hostProc)
