@@ -233,6 +233,13 @@ func (d *Directory) Refresh(id string) {
 	}
 }
 
+// drop forgets a container that is gone.
+func (d *Directory) drop(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.containers.Remove(id)
+}
+
 // want makes the sources look for w.
 func (d *Directory) want(w Want) {
 	d.mu.Lock()

@@ -54,3 +54,32 @@ func TestLivesOfAContainerDoNotMix(t *testing.T) {
 		t.Errorf("its second life is %v, its first %v", second, told)
 	}
 }
+
+// What is gone leaves nothing behind but its claim to its name.
+func TestAContainerThatIsGoneIsForgotten(t *testing.T) {
+	w := newWorld(t)
+	w.d.AddContainer(deployment(1, podA))
+	path := "/kubepods/pod" + podA + "/" + id(1)
+	w.Learn(10, path, time.Unix(7, 0))
+	w.want(t, 10, "shop/Deployment/checkout app")
+	w.instances.all.Remove(10)
+	if _, known := w.d.Container(id(1)); known || w.tops.Len() != 0 || !w.claims.Has(id(1)) {
+		t.Errorf("the directory knows it: %t; %d paths; its claim: %t", known, w.tops.Len(), w.claims.Has(id(1)))
+	}
+	w.d.AddContainer(Container{ID: id(1), Name: "app"})
+	w.Learn(11, "/system.slice/evil/"+id(1), time.Unix(8, 0))
+	w.want(t, 11, "n/Container/"+id(1)[:12]+"?")
+
+	// Started again at the same place before its last life is forgotten.
+	w.Learn(12, "/docker/"+id(2), time.Unix(7, 0))
+	w.Learn(13, "/docker/"+id(2), time.Unix(9, 0))
+	w.d.AddContainer(Container{ID: id(2), Name: "cache"})
+	w.settle(0)
+	w.instances.all.Remove(12)
+	if _, known := w.d.Container(id(2)); !known {
+		t.Error("a living container was forgotten with its last life")
+	}
+	if _, known := w.tops.Peek(top{0, "/docker/" + id(2)}); !known {
+		t.Error("so was its place")
+	}
+}

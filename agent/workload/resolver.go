@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/spoor/spoor/agent/recent"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
@@ -29,7 +30,7 @@ type Resolver struct {
 	instances *cgroups
 	// Which cgroup has a container's name: the first that came with its id. Whoever may make cgroups of his own can call
 	// them like somebody else's.
-	claims *lru.LRU[string, claim]
+	claims *recent.Map[string, claim]
 	// The cgroup that stands for an owner, by its path: those below it are parts of the same instance.
 	tops    *lru.LRU[top, *Instance]
 	waiting map[*Instance]struct{} // pending, or with more to come some day
@@ -69,11 +70,11 @@ type Options struct {
 
 // New returns a Resolver that knows every cgroup that exists now.
 func New(o Options) (*Resolver, error) {
-	r := &Resolver{o: o, waiting: map[*Instance]struct{}{}}
+	r := &Resolver{o: o, waiting: map[*Instance]struct{}{}, claims: recent.New[string, claim](remembered, 0)}
 	var err error
 	r.instances, err = newCgroups(func(id uint64, in *Instance) {
 		if in.proto.GetCgroupId() == id {
-			r.abandon(in)
+			r.forget(id, in)
 		}
 	})
 	if err != nil {
@@ -81,9 +82,6 @@ func New(o Options) (*Resolver, error) {
 	}
 	if r.tops, err = lru.NewLRU[top, *Instance](remembered, nil); err != nil {
 		return nil, fmt.Errorf("remember cgroups: %w", err)
-	}
-	if r.claims, err = lru.NewLRU[string, claim](remembered, nil); err != nil {
-		return nil, fmt.Errorf("remember containers: %w", err)
 	}
 	r.host = NewInstance(r.proto(0, "/", Owner{Kind: KindHost, Name: o.Node}, time.Time{}))
 	r.kernel = NewInstance(r.proto(1, "", Owner{Kind: KindKernel, Name: "kernel"}, time.Time{}))
@@ -311,6 +309,19 @@ func (r *Resolver) giveUp(in *Instance) {
 	}
 }
 
+// forget drops what is known of an instance that is over. A container that is started again is asked for again; its claim stays, so that nobody
+// else takes its name.
+func (r *Resolver) forget(id uint64, in *Instance) {
+	r.abandon(in)
+	at := top{hierarchyOf(id), in.proto.GetCgroupPath()}
+	if latest, ok := r.tops.Peek(at); ok && latest == in {
+		r.tops.Remove(at)
+	}
+	if c, ok := r.claims.Peek(in.owner.ContainerID); ok && c.key == id {
+		r.o.Directory.drop(in.owner.ContainerID)
+	}
+}
+
 func (r *Resolver) abandon(in *Instance) {
 	if _, ok := r.waiting[in]; !ok {
 		return
@@ -336,7 +347,7 @@ func (r *Resolver) name(in *Instance) certainty {
 	}
 	in.proto = proto
 	if in.owner.ContainerID != "" {
-		r.claims.Add(in.owner.ContainerID, claim{in.owner.Path, in.proto.GetCgroupId()})
+		r.claims.Put(in.owner.ContainerID, claim{in.owner.Path, in.proto.GetCgroupId()})
 	}
 	if known != soon {
 		in.pending = false
