@@ -8,10 +8,12 @@ import "github.com/spoor/spoor/agent/workload"
 // JSON: what it should not be is left out.
 func volumesOf(pod map[string]any) []workload.VolumeMount {
 	spec, _ := pod["spec"].(map[string]any)
+	metadata, _ := pod["metadata"].(map[string]any)
+	name, _ := metadata["name"].(string)
 	volumes := map[string]workload.Volume{}
 	for _, v := range objects(spec, "volumes") {
-		if name, ok := v["name"].(string); ok {
-			volumes[name] = volumeOf(name, v)
+		if volume, ok := v["name"].(string); ok {
+			volumes[volume] = volumeOf(name, volume, v)
 		}
 	}
 	var mounts []workload.VolumeMount
@@ -30,8 +32,9 @@ func volumesOf(pod map[string]any) []workload.VolumeMount {
 	return mounts
 }
 
-// volumeOf: the one field beside the name says what a volume is.
-func volumeOf(name string, v map[string]any) workload.Volume {
+// volumeOf: the one field beside the name says what a volume is. A claim that is made for a pod is called after both
+// (k8s.io/component-helpers/storage/ephemeral).
+func volumeOf(pod, name string, v map[string]any) workload.Volume {
 	out := workload.Volume{Name: name}
 	for field, source := range v {
 		if _, ok := source.(map[string]any); ok {
@@ -39,7 +42,9 @@ func volumeOf(name string, v map[string]any) workload.Volume {
 		}
 	}
 	switch out.Type {
-	case "emptyDir", "ephemeral", "csi": // a claim or driver's volume that is made with the pod, and for it
+	case "ephemeral":
+		out.Ephemeral, out.Claim = true, pod+"-"+name
+	case "emptyDir", "csi": // a driver's volume that is made with the pod, and for it
 		out.Ephemeral = true
 	case "persistentVolumeClaim":
 		source, _ := v[out.Type].(map[string]any)

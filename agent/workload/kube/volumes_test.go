@@ -12,7 +12,7 @@ import (
 )
 
 func TestVolumesOf(t *testing.T) {
-	const pod = `{"spec": {
+	const pod = `{"metadata": {"name": "orders-0"}, "spec": {
 		"volumes": [
 			{"name": "cache", "emptyDir": {"medium": "Memory"}},
 			{"name": "ledger", "persistentVolumeClaim": {"claimName": "ledger-orders-0"}},
@@ -36,7 +36,7 @@ func TestVolumesOf(t *testing.T) {
 		{Container: "orders", Path: "/cache", Volume: workload.Volume{Name: "cache", Type: "emptyDir", Ephemeral: true}},
 		{Container: "orders", Path: "/data", Volume: claim},
 		{Container: "orders", Path: "/receipts/", Volume: workload.Volume{Name: "receipts", Type: "hostPath"}},
-		{Container: "orders", Path: "/scratch", Volume: workload.Volume{Name: "scratch", Type: "ephemeral", Ephemeral: true}},
+		{Container: "orders", Path: "/scratch", Volume: workload.Volume{Name: "scratch", Type: "ephemeral", Claim: "orders-0-scratch", Ephemeral: true}},
 	}
 	if diff := cmp.Diff(want, volumesOf(object)); diff != "" {
 		t.Error(diff)
