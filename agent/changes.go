@@ -303,6 +303,9 @@ func (a *Agent) tellChange(ch *change) {
 	if f.FsType == "" {
 		f.FsType = ch.FSType
 	}
+	if f.StorageClass == spoorv1.StorageClass_STORAGE_CLASS_UNSPECIFIED { // who made it is gone, and so is what it saw mounted
+		f.StorageClass = storage.ClassOf(f.FsType)
+	}
 	f.Path, f.PathRaw = exact(file)
 	f.Volume = volumeOf(&place)
 	if place.HostPath != file && !ch.PathCut {

@@ -52,8 +52,8 @@ type table struct {
 	used   time.Time
 	// Processes that it was read from: the first and the latest.
 	first, latest uint32
-	// It was read (again) after a program began there.
-	entered bool
+	// A program began there, and it was read after that: what a runtime does before is over.
+	entered, settled bool
 }
 
 // New returns a Resolver that takes the host's view from the first process that lets it: init; the kernel's own
@@ -97,17 +97,32 @@ func (r *Resolver) Root() string { return r.root }
 // Learn reads the mounts of a namespace that is not known yet, while the process that is in it still runs.
 func (r *Resolver) Learn(mntNS, tgid uint32) { r.mounts(mntNS, tgid) }
 
-// Enter says that a program begins in a mount namespace: what was read of it before may be what its runtime had yet to change.
+// Enter says that a program begins in a mount namespace: what was read of it before may be what its runtime had yet to change, or of
+// another namespace that had the same number.
 func (r *Resolver) Enter(mntNS, tgid uint32) {
 	if mntNS == r.hostNS || mntNS == 0 {
 		return
 	}
-	if t, known := r.tables.Get(mntNS); known && !t.entered {
-		if r.read(mntNS, tgid) {
-			t, _ = r.tables.Get(mntNS)
-		}
+	t, known := r.tables.Get(mntNS)
+	if known && !t.inUse(mntNS) {
+		r.tables.Remove(mntNS)
+		known = false
+	}
+	if known && t.entered {
+		return
+	}
+	if r.read(mntNS, tgid) {
+		t, known = r.tables.Get(mntNS)
+		t.settled = true
+	}
+	if known {
 		t.entered = true
 	}
+}
+
+// inUse reports whether one of the processes that the table was read from is in the namespace.
+func (t *table) inUse(mntNS uint32) bool {
+	return namespaceOf(t.first) == mntNS || namespaceOf(t.latest) == mntNS
 }
 
 // Look reads the host's mounts if they changed: what is mounted for a short time only is remembered.
@@ -152,25 +167,28 @@ func (r *Resolver) Locate(mntNS, tgid, dev uint32, path string) Place {
 			p.Path = seen
 		}
 	}
+	if !onHost {
+		onHost = r.onHost(mntNS) || !r.settled(mntNS) && unstage(&p, own, host)
+	}
 	if seen, v, ok := volumeOf(host, own, dev, path); ok {
 		p.HostPath, p.Volume, p.Class = seen, v, v.class()
 		return p
 	}
-	p.Class = classOf(p, onHost)
+	p.Class = classOf(p.FSType, dev, path, own, onHost)
 	return p
 }
 
-func classOf(p Place, onHost bool) spoorv1.StorageClass {
-	switch {
-	case p.FSType == "tmpfs" || p.FSType == "ramfs":
-		return spoorv1.StorageClass_STORAGE_CLASS_TMPFS
-	case onHost:
-		return spoorv1.StorageClass_STORAGE_CLASS_HOST
-	case p.FSType == "":
-		return spoorv1.StorageClass_STORAGE_CLASS_UNSPECIFIED
-	default:
-		return spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH
-	}
+// settled says whether the mounts of a namespace were read after a program began there.
+func (r *Resolver) settled(mntNS uint32) bool {
+	t, ok := r.tables.Peek(mntNS)
+	return ok && t.settled
+}
+
+// onHost tells a service that has a view of its own of the host, as systemd gives it (PrivateTmp=, ProtectSystem=), from a container.
+func (r *Resolver) onHost(mntNS uint32) bool {
+	own, ok1 := r.tables.Peek(mntNS)
+	host, ok2 := r.tables.Peek(r.hostNS)
+	return ok1 && ok2 && own.settled && sameRoot(rootOf(own.mounts), rootOf(host.mounts))
 }
 
 // Local file systems, on which asking for a file's size cannot hang.
@@ -201,6 +219,9 @@ func namespaceOf(tgid uint32) uint32 {
 }
 
 func (r *Resolver) mounts(ns, tgid uint32) []Mount {
+	if ns == r.hostNS { // whoever asks may be gone, and the kernel says only once that they changed
+		tgid = r.hostProc
+	}
 	t, known := r.tables.Get(ns)
 	if known {
 		t.used = r.now()
@@ -235,8 +256,8 @@ func (r *Resolver) read(ns, tgid uint32) bool {
 func (r *Resolver) keep(ns, tgid uint32, mounts []Mount) {
 	now := r.now()
 	t := &table{mounts: mounts, read: now, used: now, first: tgid, latest: tgid}
-	if old, ok := r.tables.Peek(ns); ok {
-		t.entered, t.first = old.entered, old.first
+	if old, ok := r.tables.Peek(ns); ok && (ns == r.hostNS || old.inUse(ns)) {
+		t.entered, t.settled, t.first = old.entered, old.settled || old.entered, old.first
 	} else {
 		r.forget(now)
 	}
@@ -254,7 +275,7 @@ func (r *Resolver) forget(now time.Time) {
 		if !ok || now.Sub(t.used) < tableGrace {
 			return
 		}
-		if ns == r.hostNS || namespaceOf(t.first) == ns || namespaceOf(t.latest) == ns {
+		if ns == r.hostNS || t.inUse(ns) {
 			t.used = now
 			r.tables.Get(ns) // to the other end
 			continue

@@ -30,9 +30,31 @@ const containerInfo = `90 80 0:50 / / rw - overlay overlay rw,lowerdir=/l,upperd
 95 90 0:40 / /mem rw - tmpfs tmpfs rw
 `
 
+// A service of systemd with PrivateTmp=, and a mount of the network.
+const serviceInfo = `70 60 8:1 / / ro,relatime - ext4 /dev/sda1 rw
+71 70 8:1 /tmp/systemd-private-1/tmp /tmp rw - ext4 /dev/sda1 rw
+72 70 0:60 / /mnt/share rw - nfs4 server:/share rw
+`
+
+// The same while systemd makes it.
+const soonInfo = `70 60 8:1 / / ro,relatime - ext4 /dev/sda1 rw
+71 70 8:1 / /run/systemd/unit-root ro - ext4 /dev/sda1 rw
+72 71 8:1 /tmp/systemd-private-1/tmp /run/systemd/unit-root/tmp rw - ext4 /dev/sda1 rw
+`
+
+// A container while its runtime makes it.
+const stagedInfo = `70 60 8:1 / / ro,relatime - ext4 /dev/sda1 rw
+71 70 0:51 / /run/task/1/rootfs rw - overlay overlay rw,lowerdir=/l,upperdir=/var/lib/ctr/13/fs,workdir=/var/lib/ctr/13/work
+72 71 0:40 / /run/task/1/rootfs/mem rw - tmpfs tmpfs rw
+`
+
+const copiedInfo = `80 60 8:1 /var/lib/docker/vfs/dir/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef / rw - ext4 /dev/sda1 rw
+81 80 8:1 /etc/app /etc/app rw - ext4 /dev/sda1 rw
+`
+
 const (
-	hostNS, containerNS = 100, 200
-	sda1, sda2          = 8<<20 | 1, 8<<20 | 2
+	hostNS, containerNS, serviceNS, copiedNS, soonNS, stagedNS = 100, 200, 500, 600, 700, 800
+	sda1, sda2                                                 = 8<<20 | 1, 8<<20 | 2
 )
 
 func newResolver(t *testing.T) *Resolver {
@@ -43,7 +65,9 @@ func newResolver(t *testing.T) *Resolver {
 	}
 	r.hostNS, r.hostProc = hostNS, 0
 	r.tables.Add(hostNS, &table{mounts: parseMounts(hostInfo), read: r.now(), used: r.now()})
-	r.tables.Add(containerNS, &table{mounts: parseMounts(containerInfo), read: r.now(), used: r.now()})
+	for ns, info := range map[uint32]string{containerNS: containerInfo, serviceNS: serviceInfo, copiedNS: copiedInfo, soonNS: soonInfo, stagedNS: stagedInfo} {
+		r.tables.Add(ns, &table{mounts: parseMounts(info), read: r.now(), used: r.now(), entered: true, settled: ns != soonNS && ns != stagedNS})
+	}
 	return r
 }
 
@@ -66,6 +90,41 @@ func TestLocate(t *testing.T) {
 		{
 			"no component is cut in the middle", hostNS, sda1, "/srv/database",
 			Place{"/srv/database", "/srv/database", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}},
+		},
+		{
+			"service with a view of its own", serviceNS, sda1, "/srv/x",
+			Place{"/srv/x", "/srv/x", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}},
+		},
+		{
+			"its private /tmp", serviceNS, sda1, "/tmp/systemd-private-1/tmp/x",
+			Place{"/tmp/x", "/tmp/systemd-private-1/tmp/x", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}},
+		},
+		{
+			"service that ended too soon", soonNS, sda1, "/srv/x",
+			Place{"/srv/x", "/srv/x", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}},
+		},
+		{
+			"container that ended too soon", stagedNS, 40, "/x",
+			Place{
+				"/mem/x", pod + "empty-dir/mem/x", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "tmpfs",
+				Volume{Type: "empty-dir", Name: "mem", Pod: uid},
+			},
+		},
+		{
+			"NFS", serviceNS, 60, "/x",
+			Place{"/mnt/share/x", "", spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME, "nfs4", Volume{}},
+		},
+		{
+			"container without layers", copiedNS, sda1, "/var/lib/docker/vfs/dir/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/tmp/x",
+			Place{
+				"/tmp/x", "/var/lib/docker/vfs/dir/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/tmp/x",
+				spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER, "ext4",
+				Volume{},
+			},
+		},
+		{
+			"its folder of the host", copiedNS, sda1, "/etc/app/x",
+			Place{"/etc/app/x", "/etc/app/x", spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH, "ext4", Volume{}},
 		},
 		{"escaped mount point", hostNS, sda2, "/f", Place{"/srv/with space/f", "/srv/with space/f", spoorv1.StorageClass_STORAGE_CLASS_HOST, "xfs", Volume{}}},
 		{"tmpfs", hostNS, 30, "/seg", Place{"/dev/shm/seg", "/dev/shm/seg", spoorv1.StorageClass_STORAGE_CLASS_TMPFS, "tmpfs", Volume{}}},

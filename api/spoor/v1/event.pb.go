@@ -32,7 +32,8 @@ const (
 	// The container's own layer (overlay upper directory): lost with the container.
 	StorageClass_STORAGE_CLASS_WRITABLE_LAYER StorageClass = 1
 	// emptyDir: lost with the pod.
-	StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME  StorageClass = 2
+	StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME StorageClass = 2
+	// A PersistentVolume, or a file system of the network, whoever mounted it: outlives the node.
 	StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME StorageClass = 3
 	// A directory of the node mounted into a container.
 	StorageClass_STORAGE_CLASS_HOST_PATH StorageClass = 4
