@@ -3,9 +3,11 @@
 package cluster_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -27,12 +29,17 @@ type check struct {
 	written map[string]map[string]bool
 	called  map[netip.AddrPort]bool
 	served  map[netip.AddrPort]bool
+	// How often kubelet wrote to volumes of a type for containers to read.
+	prepared map[string]int
 }
+
+// configuration is below a pod's folder, which kubelet names after the volume's type and the volume.
+var configuration = regexp.MustCompile(`/pods/([0-9a-f-]{36})/volumes/kubernetes\.io~(configmap|downward-api|projected)/([^/]+)/`)
 
 func newCheck(l *lab, w *truth) *check {
 	return &check{
 		lab: l, truth: w, right: map[string]int{}, wrong: map[string]int{}, written: map[string]map[string]bool{},
-		called: map[netip.AddrPort]bool{}, served: map[netip.AddrPort]bool{},
+		called: map[netip.AddrPort]bool{}, served: map[netip.AddrPort]bool{}, prepared: map[string]int{},
 	}
 }
 
@@ -77,9 +84,18 @@ func (c *check) unit(ev *spoorv1.Event) {
 		c.bad(ev, "unit", "no unit of the node is called so")
 		return
 	}
-	if f := ev.GetFileWrite().GetFile(); f != nil && f.GetStorageClass() == spoorv1.StorageClass_STORAGE_CLASS_UNSPECIFIED {
-		c.bad(ev, "storage class of a unit", "none")
-		return
+	if f := ev.GetFileWrite().GetFile(); f != nil {
+		if f.GetStorageClass() == spoorv1.StorageClass_STORAGE_CLASS_UNSPECIFIED {
+			c.bad(ev, "storage class of a unit", "none")
+			return
+		}
+		if in := configuration.FindStringSubmatch(cmp.Or(f.GetHostPath(), f.GetPath())); in != nil {
+			if v := f.GetVolume(); f.GetStorageClass() != spoorv1.StorageClass_STORAGE_CLASS_CONFIG || v.GetPodUid() != in[1] || v.GetType() != in[2] || v.GetName() != in[3] {
+				c.bad(ev, "what kubelet prepares", "it is on %v, %v", f.GetStorageClass(), v)
+				return
+			}
+			c.prepared[in[2]]++
+		}
 	}
 	c.right["unit "+ev.GetKind()]++
 }
@@ -167,6 +183,7 @@ func places() []place {
 		{"/cache/", "cache", "", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME},
 		{"/prices/", "prices", "", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME},
 		{"/counts/", "counts", "", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME},
+		{"/desk/", "desk", "orders-0-desk", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME},
 		{"/ledger/", "ledger", "ledger-orders-0", spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME},
 		{"/receipts/", "receipts", "", spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH},
 	}
@@ -258,9 +275,9 @@ func (c *check) caller(from netip.AddrPort) []string {
 		return []string{m.workload()}
 	}
 	if strings.HasPrefix(from.Addr().String(), "10.99.") { // another node's
-		return []string{"Pod/neighbour"}
+		return []string{"Pod/neighbour", "Pod/visitor"}
 	}
-	return []string{"Pod/neighbour", "Unit/kubelet.service"}
+	return []string{"Pod/neighbour", "Pod/visitor", "Unit/kubelet.service"}
 }
 
 // missing looks for what was done and not told.
@@ -274,6 +291,12 @@ func (c *check) missing() {
 					c.Errorf("%s wrote %s at %v, which nobody tells", m.Metadata.Name, a.Path, a.Time)
 				}
 			}
+		}
+	}
+	for _, kind := range []string{"configmap", "downward-api", "projected"} {
+		if c.prepared[kind] == 0 {
+			c.wrong["volume of kubelet's that was not told"]++
+			c.Errorf("nobody wrote to a volume of the type %s", kind)
 		}
 	}
 	c.Logf("%d clients' ports told by callers, %d by those called", len(c.called), len(c.served))

@@ -27,21 +27,24 @@ func TestShop(t *testing.T) {
 
 	l.kubectl("apply", "-f", l.apply("services.yaml"))
 	receipts := filepath.Join(l.run, "receipts")
-	l.kubectl("apply", "-f", l.apply("shop.yaml", "@DISK@", filepath.Join(l.run, "node2", "disk"), "@RECEIPTS@", receipts))
+	l.kubectl("apply", "-f", l.apply("shop.yaml", "@DISK@", filepath.Join(l.run, "node2", "disk"), "@DESK@", filepath.Join(l.run, "node2", "desk"), "@RECEIPTS@", receipts))
 	for _, owner := range []string{"deployment/storefront", "deployment/catalogue", "deployment/payments", "statefulset/orders", "daemonset/meter"} {
 		l.kubectl("rollout", "status", owner, "-n", namespace, "--timeout=90s")
 	}
 	storefront := strings.TrimSpace(l.kubectl("get", "service", "storefront", "-n", namespace, "-o", "jsonpath={.spec.clusterIP}"))
-	manifest, err := os.ReadFile(l.apply("static.yaml", "@STOREFRONT@", storefront+":80"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(l.run, "node1", "manifests", "neighbour.yaml"), manifest, 0o600); err != nil {
-		t.Fatal(err)
+	// In the node's network, one calls the service's address, the other a port of the node.
+	for name, address := range map[string]string{"neighbour": storefront + ":80", "visitor": nodeAddress + ":30080"} {
+		manifest, err := os.ReadFile(l.apply("static.yaml", "@NAME@", name, "@STOREFRONT@", address))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(l.run, "node1", "manifests", name+".yaml"), manifest, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	l.kubectl("apply", "-f", l.apply("customers.yaml"))
 	l.kubectl("wait", "job/customers", "job/blinks", "-n", namespace, "--for=condition=Complete", "--timeout=120s")
-	for _, name := range []string{"passer-by", "neighbour-node1"} {
+	for _, name := range []string{"passer-by", "neighbour-node1", "visitor-node1"} {
 		l.kubectl("wait", "pod/"+name, "-n", namespace, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
 	}
 	l.until("what was planned each minute", func() bool {

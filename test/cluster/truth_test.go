@@ -44,6 +44,9 @@ type act struct {
 	Act, Path, Service, Peer, Client string
 }
 
+// nodeAddress is that of node1.
+const nodeAddress = "10.99.0.11"
+
 // member is a pod with what is known of it.
 type member struct {
 	pod
@@ -84,7 +87,7 @@ func (l *lab) truth() *truth {
 			"storefront": "Deployment/storefront", "catalogue": "Deployment/catalogue", "orders": "StatefulSet/orders",
 			"payments": "Deployment/payments", "meter": "DaemonSet/meter",
 		},
-		byIP: map[netip.Addr]string{},
+		byIP: map[netip.Addr]string{netip.MustParseAddr(nodeAddress): "storefront"}, // by its port there
 	}
 	var pods struct{ Items []pod }
 	l.get("pods", &pods)

@@ -6,11 +6,11 @@
 //
 //	shop storefront   takes purchases: asks catalogue for a page, orders for an order; sessions in /tmp, hits in /dev/shm
 //	shop catalogue    makes pages: keeps them in an emptyDir, prices in one of memory
-//	shop orders       keeps a ledger on a persistent volume, has payments settle
+//	shop orders       keeps a ledger on a persistent volume, a draft on one that goes with its pod, has payments settle
 //	shop payments     leaves receipts in a folder of the node
 //	shop meter        counts what all others report by UDP, in a subPath of a volume
 //	shop customer     buys -n times from the storefront, with a connection for each purchase, and ends
-//	shop blink        makes one file and ends
+//	shop blink        makes one file, after -stay, and ends
 //	shop pause        waits to be stopped, as the container that holds a pod's namespaces does
 //
 // What a service does it writes to its standard output, one Act a line: whoever reads the logs knows what there is to be
@@ -70,6 +70,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	flags.StringVar(&s.listen, "listen", ":8080", "address to listen at")
 	flags.StringVar(&s.root, "root", "/", "folder below which the paths that it writes to are")
+	flags.DurationVar(&s.stay, "stay", 0, "how long a blink stays before it writes")
 	flags.IntVar(&s.times, "n", 10, "how many purchases a customer makes")
 	s.others = map[string]*string{}
 	for _, other := range []string{"storefront", "catalogue", "orders", "payments", "meter"} {

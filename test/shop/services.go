@@ -48,7 +48,7 @@ func catalogue(ctx context.Context, s *stall) error {
 
 func orders(ctx context.Context, s *stall) error {
 	return s.serve(ctx, handlers{"/order": func(ctx context.Context, body []byte) ([]byte, error) {
-		if err := s.keep("/ledger/book", append(body, '\n'), true); err != nil {
+		if err := errors.Join(s.keep("/ledger/book", append(body, '\n'), true), s.keep("/desk/draft", body, false)); err != nil {
 			return nil, err
 		}
 		return s.call(ctx, "payments", "/pay", body)
@@ -106,6 +106,10 @@ func customer(ctx context.Context, s *stall) error {
 	return s.journal.note(Act{Act: "done"})
 }
 
-func blink(_ context.Context, s *stall) error {
+func blink(ctx context.Context, s *stall) error {
+	select {
+	case <-ctx.Done():
+	case <-time.After(s.stay):
+	}
 	return errors.Join(s.keep("/tmp/blink", []byte("blink"), false), s.journal.note(Act{Act: "done"}))
 }

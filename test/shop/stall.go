@@ -22,6 +22,7 @@ const patience = 10 * time.Second
 type stall struct {
 	name, listen, root string
 	times              int
+	stay               time.Duration
 	others             map[string]*string
 	journal            *journal
 }
