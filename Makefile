@@ -161,6 +161,28 @@ test-churn: build ## Real containers that come and go at 20 a second for five mi
 	@test/cgroup/images build/cgroup
 	@SPOOR_CHURN=$(or $(CHURN),5m) $(GO) test -count=1 -timeout=30m -v -run 'TestChurn$$' -exec "$(or $(SUDO:sudo=sudo -E),env)" ./test/cgroup
 
+.PHONY: test-crio
+test-crio: build ## Pods of a CRI-O on this machine: every event named; builds CRI-O once, in some minutes
+	@$(SUDO) test/cgroup/deps crio
+	@test/cgroup/crio/build build/crio
+	@test/cgroup/images build/cgroup
+	@$(GO) test -count=1 -timeout=10m -v -run 'TestCRIO$$' -exec "$(or $(SUDO:sudo=sudo -E),env)" ./test/cgroup
+
+CGROUPS ?= v2 v1
+
+.PHONY: test-cgroup2
+test-cgroup2: build ## Units, logins, docker, podman, CRI-O and NFS in a virtual machine with systemd, on cgroup v2 and on v1; makes it once, in 10 minutes
+	@test/kernels/deps
+	@$(SUDO) test/cgroup/deps machine
+	@test/cgroup/crio/build build/crio
+	@test/cgroup/images build/cgroup
+	@test/kernels/fetch 6.1
+	@$(SUDO:sudo=sudo -E) test/cgroup/machine/image >/dev/null
+	@failed=0; for cgroups in $(CGROUPS); do \
+		$(STAGE) "cgroup $$cgroups" env CGO_ENABLED=0 $(GO) test -count=1 -timeout=40m -v -run 'TestSystemd$$|TestCRIO$$' \
+			-exec "$$PWD/test/cgroup/machine/exec $$cgroups" ./test/cgroup || failed=1; \
+	done; exit $$failed
+
 .PHONY: coverage
 coverage: build ## Do every act under an agent's eyes on this kernel, and write docs/coverage.md of that and what was measured elsewhere
 	@tools/deps acts

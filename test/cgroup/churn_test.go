@@ -23,15 +23,21 @@ const (
 	branch = "/spoor-churn"
 	// How many there are a second, and at a time.
 	rate, together = 20, 60
-	// What deploy/kubernetes gives the agent's runtime, in KiB.
-	maxResident = 160 << 10
+	// What it may have at most, in KiB, of which 26 MiB are the rings that it shares with the kernel, and 21 its program.
+	maxResident = 120 << 10
+	// How long an agent remembers what is gone, at most, and how long its runtime takes to give memory back.
+	retention = 3 * time.Minute
+	// What it may have more than just after its start when that has passed: names of files that may be there still, which are bounded, and what its
+	// runtime keeps of the most that it had.
+	maxKept = 24 << 10
 	// Kubelet notices that containers ended once a second (pkg/kubelet, plegRelistPeriod), and has them removed after that.
 	notices = time.Second
 	// The names that their controller has.
 	podNamespace, podOwner = "shop", "churn"
 )
 
-// Pods that come and go at 20 a second: none has an event without its name, or with another's; and the agent's memory stays within its bound. SPOOR_CHURN says for how long.
+// Pods that come and go at 20 a second: none has an event without its name, or with another's; and the agent's memory stays within its bound, does
+// not grow any more after what it remembers has its age, and is back some minutes after. SPOOR_CHURN says for how long.
 func TestChurn(t *testing.T) {
 	lasts := 10 * time.Second
 	if given := os.Getenv("SPOOR_CHURN"); given != "" {
@@ -49,58 +55,74 @@ func TestChurn(t *testing.T) {
 	runtime := serve(t, socket)
 	told := newTally(t)
 	a := startAgent(t, told.add, "--node", "churned", "--cgroup", branch, "--cri-socket", socket)
-	told.until("the agent", func() bool { return told.coverage > 0 })
+	told.untilCovered()
 
 	trees := cgroupTrees(t)
-	t.Cleanup(func() { removeBranch(t, trees) })
-	memory := watchMemory(t, a.cmd.Process.Pid)
-	begun := time.Now()
+	t.Cleanup(func() { removeBelow(t, branch) })
 	slots := make(chan struct{}, together)
 	var running sync.WaitGroup
 	n := 0
-	for ; time.Since(begun) < lasts && !t.Failed(); n++ {
-		slots <- struct{}{}
-		b := newBlink(dir, branch, n)
-		told.expect(b)
-		running.Go(func() {
-			defer func() { <-slots }()
-			runtime.add(b.sandbox, b.container)
-			if err := b.run(image); err != nil {
-				t.Error(err)
-			}
-			time.Sleep(notices)
-			runtime.remove(b.sandbox, b.container)
-			if err := b.remove(trees); err != nil {
-				t.Error(err)
-			}
-		})
-		time.Sleep(time.Until(begun.Add(time.Duration(n+1) * time.Second / rate)))
+	// churn makes pods so long, one each so often.
+	churn := func(lasts, each time.Duration) (samples []int) {
+		memory := watchMemory(t, a.cmd.Process.Pid)
+		begun := time.Now()
+		for next := begun; time.Since(begun) < lasts; n++ {
+			slots <- struct{}{}
+			b := newBlink(dir, branch, n)
+			told.expect(b)
+			running.Go(func() {
+				defer func() { <-slots }()
+				runtime.add(b.sandbox, b.container)
+				if err := b.run(image); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(notices)
+				runtime.remove(b.sandbox, b.container)
+				if err := b.remove(trees); err != nil {
+					t.Error(err)
+				}
+			})
+			next = next.Add(each)
+			time.Sleep(time.Until(next))
+		}
+		running.Wait()
+		return memory()
 	}
-	running.Wait()
+	calm := churn(sampleEvery, time.Second)
+	begun := time.Now()
+	samples := churn(lasts, time.Second/rate)
 	took := time.Since(begun)
-	samples := memory()
+	churned := n
+	var after []int
+	if lasts >= time.Minute { // less than that is remembered anyhow
+		after = churn(retention, sampleEvery)
+	}
 	a.stop()
 	told.check()
-	t.Logf("%d pods in %.0f s, %.1f a second; %d events of theirs; the runtime was asked %d times", n, took.Seconds(), float64(n)/took.Seconds(), told.events, runtime.asked)
-	t.Logf("resident memory of the agent in KiB, every %v: %v", sampleEvery, samples)
+	t.Logf("%d pods in %.0f s, %.1f a second; %d events of theirs; the runtime was asked %d times", churned, took.Seconds(), float64(churned)/took.Seconds(), told.events, runtime.asked)
+	t.Logf("resident memory of the agent in KiB, every %v: before %v, meanwhile %v, after %v", sampleEvery, calm, samples, after)
 	if most := slices.Max(samples); most > maxResident {
 		t.Errorf("it had %d KiB of memory", most)
+	}
+	if third := len(samples) / 3; lasts >= retention && slices.Max(samples[2*third:]) > slices.Max(samples[third:2*third])+maxKept/3 {
+		t.Error("its memory goes on growing")
+	}
+	if len(after) > 0 && after[len(after)-1] > slices.Max(calm)+maxKept {
+		t.Errorf("it had %d KiB before, and has %d after", slices.Max(calm), after[len(after)-1])
 	}
 }
 
 // tally compares what is told with what was done.
 type tally struct {
-	*testing.T
-	mu       sync.Mutex
-	coverage int
-	events   int
-	pods     map[string]*blink         // by uid
-	seen     map[string]map[string]int // kinds of events by uid
-	wrong    int
+	told
+	events int
+	pods   map[string]*blink         // by uid
+	seen   map[string]map[string]int // kinds of events by uid
+	wrong  int
 }
 
 func newTally(t *testing.T) *tally {
-	return &tally{T: t, pods: map[string]*blink{}, seen: map[string]map[string]int{}}
+	return &tally{told: told{T: t}, pods: map[string]*blink{}, seen: map[string]map[string]int{}}
 }
 
 func (c *tally) expect(b *blink) {
@@ -109,34 +131,12 @@ func (c *tally) expect(b *blink) {
 	c.pods[b.uid], c.seen[b.uid] = b, map[string]int{}
 }
 
-func (c *tally) until(what string, ok func() bool) {
-	c.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		c.mu.Lock()
-		done := ok()
-		c.mu.Unlock()
-		if done {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.Fatalf("never came: %s", what)
-		}
-	}
-}
-
 func (c *tally) add(batch *spoorv1.Batch) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, r := range batch.GetRecords() {
-		switch {
-		case r.GetCoverage() != nil:
-			c.coverage++
-		case r.GetLoss() != nil:
-			c.Logf("lost: %d of %s, %s", r.GetLoss().GetCount(), r.GetLoss().GetSource(), r.GetLoss().GetReason())
-		case r.GetInstance() > 0:
+	c.each(batch, func(r *spoorv1.Record) {
+		if r.GetInstance() > 0 {
 			c.event(batch.GetInstances()[r.GetInstance()-1], r)
 		}
-	}
+	})
 }
 
 // event looks at one: all that is below the branch is of a pod.
@@ -242,6 +242,21 @@ func scratch(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := os.Remove(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	mountTmpfs(t, dir)
+	return dir
+}
+
+// mountTmpfs mounts memory at a folder, which it makes, until the test ends.
+func mountTmpfs(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -249,35 +264,30 @@ func scratch(t *testing.T) string {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
-		if err := os.Remove(dir); err != nil {
-			t.Error(err)
-		}
 	})
-	return dir
+}
+
+// mounts returns what is mounted: device, place, type and more of each (proc_mounts(5)).
+func mounts(t *testing.T) (all [][]string) {
+	t.Helper()
+	table, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(table)) {
+		all = append(all, strings.Fields(line))
+	}
+	return all
 }
 
 // cgroupTrees returns where the hierarchies are mounted.
 func cgroupTrees(t *testing.T) []string {
 	t.Helper()
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var trees []string
-	for line := range strings.Lines(string(mounts)) {
-		if f := strings.Fields(line); len(f) > 2 && (f[2] == "cgroup" || f[2] == "cgroup2") {
-			trees = append(trees, f[1])
+	for _, m := range mounts(t) {
+		if m[2] == "cgroup" || m[2] == "cgroup2" {
+			trees = append(trees, m[1])
 		}
 	}
 	return trees
-}
-
-func removeBranch(t *testing.T, trees []string) {
-	for _, tree := range trees {
-		for _, below := range []string{"/kubepods/besteffort", "/kubepods", ""} {
-			if err := os.Remove(tree + branch + below); err != nil && !os.IsNotExist(err) {
-				t.Error(err)
-			}
-		}
-	}
 }
