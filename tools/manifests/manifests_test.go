@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -305,6 +306,44 @@ func TestLeastPrivilege(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// With the component `claims` agents have a token, with which they may ask for pods and nothing else.
+func TestClaims(t *testing.T) {
+	overlay := t.TempDir()
+	here, err := filepath.Abs(filepath.Join(deploy, "kubernetes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := filepath.Rel(overlay, here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kustomization := fmt.Sprintf("resources: [%s]\ncomponents: [%s/claims]\n", base, base)
+	if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	objects := buildFolder(t, overlay)
+	for _, p := range pods(objects) {
+		token := p.template.Spec.AutomountServiceAccountToken
+		if has := token != nil && *token; has != (p.controller == "spoor-agent") {
+			t.Errorf("%s has a token: %t", p.controller, has)
+		}
+	}
+	var rules []rbacv1.PolicyRule
+	bound := false
+	for _, o := range objects {
+		switch o := o.(type) {
+		case *rbacv1.ClusterRole:
+			rules = append(rules, o.Rules...)
+		case *rbacv1.ClusterRoleBinding:
+			bound = o.RoleRef.Name == "spoor-agent" && len(o.Subjects) == 1 && o.Subjects[0].Name == "spoor-agent" && o.Subjects[0].Namespace == "spoor"
+		}
+	}
+	want := []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"list", "watch"}}}
+	if !bound || !reflect.DeepEqual(rules, want) {
+		t.Errorf("agents may do %v, want %v; bound to them: %t", rules, want, bound)
 	}
 }
 
