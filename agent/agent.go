@@ -121,7 +121,7 @@ func (a *Agent) build() error {
 	if a.writes, err = newWrites(a.o.Footprint); err != nil {
 		return err
 	}
-	a.authors = newAuthors(min(rememberedFiles, a.o.Footprint))
+	a.authors = newAuthors(min(rememberedAuthors, a.o.Footprint))
 	if a.flows, err = newFlows(a.o.Footprint); err != nil {
 		return err
 	}

@@ -24,6 +24,9 @@ type authors struct {
 	flushes uint64
 }
 
+// rememberedAuthors: flushes follow writes within seconds, by default half a minute at most (vm.dirty_expire_centisecs).
+const rememberedAuthors = 8192
+
 type author struct {
 	who sensor.Who
 	// The modification time that the writer left, Unix time in ns.

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// Pairs of a file and a reading instance that are remembered as told.
-	rememberedReadings = 32768
+	// Pairs of a file and a reading instance that are remembered as told. One that is forgotten may be told before its hour is over.
+	rememberedReadings = 8192
 	// Instances that are remembered as seen.
 	rememberedInstances = 4096
 	// Readings that wait until the workload that wrote has a name.

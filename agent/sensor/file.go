@@ -55,8 +55,8 @@ type Write struct {
 
 var fileLosses = []lossReason{{name: "map_full"}, {name: "name_ring_full"}, {name: "writeback", benign: true}}
 
-// How many names are remembered, in case a later one is lost.
-const rememberedNames = 32768
+// How many names are remembered, in case a later one is lost: with the ring full, of the files that were written last.
+const rememberedNames = 8192
 
 // File observes changes of regular files.
 type File struct {
