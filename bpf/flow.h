@@ -88,6 +88,7 @@ struct end {
 struct change {
 	__u32 opened, closed, refused, timed_out;
 	__u64 sent, received;
+	__u64 since; /* ns since boot, when it began before now */
 };
 
 static __always_inline void map_v4(__u8 *to, __be32 v4)
@@ -112,7 +113,7 @@ static __noinline bool flow_record(struct flow_key *key, struct end *end, struct
 	if (!fact) {
 		struct flow_fact fresh = {};
 
-		fresh.first = now;
+		fresh.first = c->since ? c->since : now;
 		fresh.cgroup_id = end->cgroup_id;
 		__builtin_memset(fresh.sample, 0xff, sizeof(fresh.sample));
 		bpf_map_update_elem(map, key, &fresh, BPF_NOEXIST); /* another CPU may have been first: as good */
@@ -120,6 +121,8 @@ static __noinline bool flow_record(struct flow_key *key, struct end *end, struct
 		if (!fact)
 			return false;
 	}
+	if (c->since && c->since < fact->first)
+		fact->first = c->since;
 	fact->last = now;
 	__builtin_memcpy(fact->local, end->local, sizeof(fact->local));
 	/* Most of these are zero most of the time, and a locked addition is not free. */

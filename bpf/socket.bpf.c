@@ -6,7 +6,7 @@
  *
  *   inet_sock_set_state       each change of a TCP socket's state, twice: see running
  *   iter/task_file            sockets that are older than the agent: gives them an owner, once
- *   iter/bpf_map_elem         bytes of connections that live on, now and then
+ *   iter/bpf_map_elem         connections that live on: that they began, soon; their bytes, now and then
  *
  * A socket that begins to listen or to connect does so in its process, so there its owner is written down, under the
  * socket's address. An accepted socket is given its listener's owner when it is made, so the states that come later, in
@@ -44,8 +44,10 @@ struct owner {
 	/* Payload bytes that are in facts already. */
 	__u64 sent;
 	__u64 received;
+	/* Since when the connection is there, ns since boot, for as long as no fact says so; see take_opening. */
+	volatile __u64 opened;
 };
-ASSERT_SIZE(struct owner, 88);
+ASSERT_SIZE(struct owner, 96);
 
 /*
  * By the socket's address, from LISTEN, SYN_SENT or SYN_RECV until CLOSE. A hash and not the sockets' storage, which would
@@ -172,6 +174,32 @@ static __always_inline void count_bytes(struct owner *owner, __u64 sent, __u64 r
 	owner->received = received;
 }
 
+/*
+ * That a connection is there is told when it closes, in one fact, or by the agent's next look at those that live on: most live
+ * shorter than that, and a fact costs more than all the rest. Off before 5.12, where the two could not agree who tells it.
+ */
+const volatile bool patient;
+
+/* How many connections are there whose beginning was not told yet: says to the agent that a look is worth it. */
+volatile __s64 waiting;
+
+/* In owner.opened: its connection closes. */
+#define CLOSING (1ULL << 63)
+
+/* Whatever is still to be told of the beginning of a connection goes into its last fact. */
+static __always_inline void take_opening(struct owner *owner, struct change *c)
+{
+	if (!owner->opened)
+		return;
+	/* Either the agent's look was first, and has left 0, or it finds the bit, and leaves it to us. */
+	__sync_fetch_and_add(&owner->opened, CLOSING);
+	c->since = owner->opened & ~CLOSING;
+	if (c->since) {
+		c->opened = 1;
+		__sync_fetch_and_add(&waiting, -1);
+	}
+}
+
 /* A connection is there. */
 static __always_inline void established(struct sock *sk, struct owner *owner)
 {
@@ -183,7 +211,12 @@ static __always_inline void established(struct sock *sk, struct owner *owner)
 		addresses(sk, owner->end.local, owner->key.peer);
 		owner->end.client = bpf_ntohs(sk->__sk_common.skc_dport);
 	}
-	record(owner, &c);
+	if (patient) {
+		owner->opened = bpf_ktime_get_boot_ns();
+		__sync_fetch_and_add(&waiting, 1);
+	} else {
+		record(owner, &c);
+	}
 }
 
 /* A connection, a listener, or an attempt at one is over. */
@@ -207,6 +240,7 @@ static __always_inline void closed(struct sock *sk, struct owner *owner, int old
 		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
 		c.closed = 1;
+		take_opening(owner, &c);
 		if (tp)
 			count_bytes(owner, tp->bytes_sent - tp->bytes_retrans, tp->bytes_received,
 				    sk->__sk_common.skc_flags, &c);
@@ -394,6 +428,27 @@ int socket_adopt(struct bpf_iter__task_file *ctx)
 	if (BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP && !give(sk, &fresh))
 		return 0;
 	record(&fresh, &c);
+	return 0;
+}
+
+/* Over the owners, when the agent reads facts: tells that connections are there which live on. */
+SEC("iter/bpf_map_elem")
+int socket_opened(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct owner *owner = ctx->value, copy;
+	struct change c = { .opened = 1 };
+
+	if (!owner)
+		return 0;
+	c.since = owner->opened;
+	if (!c.since || c.since & CLOSING)
+		return 0;
+	copy = *owner;
+	/* Fails when it closes now, or when its place is another's by now, whose time is another. */
+	if (__sync_val_compare_and_swap(&owner->opened, c.since, 0) == c.since) {
+		__sync_fetch_and_add(&waiting, -1);
+		record(&copy, &c);
+	}
 	return 0;
 }
 

@@ -56,6 +56,7 @@ type SocketOwner struct {
 	}
 	Sent     uint64
 	Received uint64
+	Opened   uint64
 }
 
 type SocketWho struct {
@@ -76,10 +77,12 @@ const (
 	SocketMapOwners            = "owners"
 	SocketProgSocketAdopt      = "socket_adopt"
 	SocketProgSocketBytes      = "socket_bytes"
+	SocketProgSocketOpened     = "socket_opened"
 	SocketProgSocketState      = "socket_state"
 	SocketProgSocketStateAgain = "socket_state_again"
 	SocketVarAdopting          = "adopting"
 	SocketVarGeneration        = "generation"
+	SocketVarPatient           = "patient"
 	SocketVarRescued           = "rescued"
 	SocketVarRunning           = "running"
 	SocketVarTouched           = "touched"
@@ -88,6 +91,7 @@ const (
 	SocketVarUnusedFlowKey     = "unused_flow_key"
 	SocketVarV1Hierarchy       = "v1_hierarchy"
 	SocketVarV1Subsys          = "v1_subsys"
+	SocketVarWaiting           = "waiting"
 )
 
 // LoadSocket returns the embedded CollectionSpec for Socket.
@@ -134,6 +138,7 @@ type SocketSpecs struct {
 type SocketProgramSpecs struct {
 	SocketAdopt      *ebpf.ProgramSpec `ebpf:"socket_adopt"`
 	SocketBytes      *ebpf.ProgramSpec `ebpf:"socket_bytes"`
+	SocketOpened     *ebpf.ProgramSpec `ebpf:"socket_opened"`
 	SocketState      *ebpf.ProgramSpec `ebpf:"socket_state"`
 	SocketStateAgain *ebpf.ProgramSpec `ebpf:"socket_state_again"`
 }
@@ -155,6 +160,7 @@ type SocketMapSpecs struct {
 type SocketVariableSpecs struct {
 	Adopting       *ebpf.VariableSpec `ebpf:"adopting"`
 	Generation     *ebpf.VariableSpec `ebpf:"generation"`
+	Patient        *ebpf.VariableSpec `ebpf:"patient"`
 	Rescued        *ebpf.VariableSpec `ebpf:"rescued"`
 	Running        *ebpf.VariableSpec `ebpf:"running"`
 	Touched        *ebpf.VariableSpec `ebpf:"touched"`
@@ -163,6 +169,7 @@ type SocketVariableSpecs struct {
 	UnusedFlowKey  *ebpf.VariableSpec `ebpf:"unused_flow_key"`
 	V1Hierarchy    *ebpf.VariableSpec `ebpf:"v1_hierarchy"`
 	V1Subsys       *ebpf.VariableSpec `ebpf:"v1_subsys"`
+	Waiting        *ebpf.VariableSpec `ebpf:"waiting"`
 }
 
 // SocketObjects contains all objects after they have been loaded into the kernel.
@@ -208,6 +215,7 @@ func (m *SocketMaps) Close() error {
 type SocketVariables struct {
 	Adopting       *ebpf.Variable `ebpf:"adopting"`
 	Generation     *ebpf.Variable `ebpf:"generation"`
+	Patient        *ebpf.Variable `ebpf:"patient"`
 	Rescued        *ebpf.Variable `ebpf:"rescued"`
 	Running        *ebpf.Variable `ebpf:"running"`
 	Touched        *ebpf.Variable `ebpf:"touched"`
@@ -216,6 +224,7 @@ type SocketVariables struct {
 	UnusedFlowKey  *ebpf.Variable `ebpf:"unused_flow_key"`
 	V1Hierarchy    *ebpf.Variable `ebpf:"v1_hierarchy"`
 	V1Subsys       *ebpf.Variable `ebpf:"v1_subsys"`
+	Waiting        *ebpf.Variable `ebpf:"waiting"`
 }
 
 // SocketPrograms contains all programs after they have been loaded into the kernel.
@@ -224,6 +233,7 @@ type SocketVariables struct {
 type SocketPrograms struct {
 	SocketAdopt      *ebpf.Program `ebpf:"socket_adopt"`
 	SocketBytes      *ebpf.Program `ebpf:"socket_bytes"`
+	SocketOpened     *ebpf.Program `ebpf:"socket_opened"`
 	SocketState      *ebpf.Program `ebpf:"socket_state"`
 	SocketStateAgain *ebpf.Program `ebpf:"socket_state_again"`
 }
@@ -232,6 +242,7 @@ func (p *SocketPrograms) Close() error {
 	return _SocketClose(
 		p.SocketAdopt,
 		p.SocketBytes,
+		p.SocketOpened,
 		p.SocketState,
 		p.SocketStateAgain,
 	)

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 
+	"github.com/spoor/spoor/agent/kernel"
 	"github.com/spoor/spoor/agent/sensor/pin"
 	"github.com/spoor/spoor/bpf"
 )
@@ -62,6 +65,9 @@ type Socket struct {
 	losses  *losses
 	facts   *facts[bpf.SocketFlowKey, bpf.SocketFlowFact]
 	touched uint64
+	// Connections that live on are looked at for what was not told of their beginning, and not before then again.
+	patient bool
+	look    time.Time
 	// What earlier agents' programs had rescued.
 	rescuedBefore uint64
 	// The counter of the UDP sensor, which fills the same facts; nil without one.
@@ -78,11 +84,15 @@ func OpenSocket(entries uint32, pins *pin.Directory) (*Socket, error) {
 	if err := tellV1(spec); err != nil {
 		return nil, fmt.Errorf("socket sensor: %w", err)
 	}
+	patient, err := bePatient(spec)
+	if err != nil {
+		return nil, fmt.Errorf("socket sensor: %w", err)
+	}
 	set, err := pins.NewSet("socket", spec, nil)
 	if err != nil {
 		return nil, err
 	}
-	s := &Socket{set: set}
+	s := &Socket{set: set, patient: patient}
 	if err := load(set, spec, &s.objects); err != nil {
 		return nil, errors.Join(explain("socket", err), set.Close())
 	}
@@ -103,6 +113,40 @@ func OpenSocket(entries uint32, pins *pin.Directory) (*Socket, error) {
 		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
 	}
 	return s, nil
+}
+
+// bePatient lets the kernel side tell of the beginning and the end of a short connection in one fact, where it can agree with
+// the agent's look at those that live on about who tells it.
+func bePatient(spec *ebpf.CollectionSpec) (bool, error) {
+	if kernel.Atomics() != nil {
+		spec.Programs["socket_opened"].Instructions = asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
+		return false, nil
+	}
+	return true, spec.Variables["patient"].Set(true)
+}
+
+// lookFor bounds the part of the time that looks at all connections take: after one that took 1 ms there is none for 200 ms.
+const lookFor = 200
+
+// lookAtLiving tells of connections that began since the last look, and live on.
+func (s *Socket) lookAtLiving() error {
+	begin := time.Now()
+	if !s.patient || begin.Before(s.look) {
+		return nil
+	}
+	var waiting int64
+	if err := s.objects.Waiting.Get(&waiting); err != nil {
+		return err
+	}
+	if waiting <= 0 {
+		return nil
+	}
+	if err := iterate(s.objects.SocketOpened, s.objects.Owners, silent); err != nil {
+		return err
+	}
+	end := time.Now()
+	s.look = end.Add(lookFor * end.Sub(begin))
+	return nil
 }
 
 // Adopt gives every TCP socket that is older than the sensor to the first process that has it open. The next Read tells
@@ -138,6 +182,11 @@ const adopted = 3
 
 // CountBytes adds what went over the connections that live on to their facts.
 func (s *Socket) CountBytes() error {
+	if s.patient { // also those that an earlier agent's programs did not count as waiting
+		if err := iterate(s.objects.SocketOpened, s.objects.Owners, silent); err != nil {
+			return fmt.Errorf("look at the connections that live on: %w", err)
+		}
+	}
 	if err := iterate(s.objects.SocketBytes, s.objects.Owners, silent); err != nil {
 		return fmt.Errorf("count the bytes of live connections: %w", err)
 	}
@@ -146,6 +195,9 @@ func (s *Socket) CountBytes() error {
 
 // Exchange ends the current interval, as File.Exchange does.
 func (s *Socket) Exchange() (bool, error) {
+	if err := s.lookAtLiving(); err != nil {
+		return false, fmt.Errorf("look at the connections that live on: %w", err)
+	}
 	var touched uint64
 	if err := s.objects.Touched.Get(&touched); err != nil {
 		return false, fmt.Errorf("socket sensor: %w", err)
