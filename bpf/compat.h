@@ -52,4 +52,8 @@ static __always_inline void current_who(struct who *who, __u64 *cgroup_id)
 	*cgroup_id = current_cgroup();
 }
 
+/* Since 6.14 (0de20c27aecd): the address is 0 on other kernels. */
+extern void bpf_local_irq_save(unsigned long *flags) __weak __ksym;
+extern void bpf_local_irq_restore(unsigned long *flags) __weak __ksym;
+
 #endif

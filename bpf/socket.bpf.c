@@ -4,7 +4,7 @@
 /*
  * TCP: who listens, who called whom, how it went, how many bytes.
  *
- *   inet_sock_set_state       each change of a TCP socket's state, twice: see running
+ *   inet_sock_set_state       each change of a TCP socket's state, before 6.14 twice: see running
  *   iter/task_file            sockets that are older than the agent: gives them an owner, once
  *   iter/bpf_map_elem         connections that live on: that they began, soon; their bytes, now and then
  *
@@ -250,9 +250,10 @@ static __always_inline void closed(struct sock *sk, struct owner *owner, int old
 
 /*
  * Since 6.1 the kernel does not enter a program on a CPU on which it interrupts that very program: a packet or a timer that
- * comes while a process connects would go unseen. So a second program is attached, which does what the first was kept from.
- * It works in softirq only, where none of this interrupts it in turn. What comes in the few instructions in which the first
- * is entered and has not said so is counted: the kernel's count of what it skipped, less rescued.
+ * comes while a process connects would go unseen. So interrupts wait. Before 6.14 a program cannot have that; there a second
+ * one is attached, which does what the first was kept from. It works in softirq only, where none of this interrupts it in
+ * turn. What comes in the few instructions in which the first is entered and has not said so is counted: the kernel's count of
+ * what it skipped, less rescued.
  */
 struct {
 	__u64 first; /* the first program is at work on this CPU */
@@ -328,9 +329,16 @@ SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(socket_state, struct sock *sk, int old, int state)
 {
 	__u32 cpu = bpf_get_smp_processor_id() & (TURN_CPUS - 1);
+	unsigned long flags;
 
 	if (!my_turn())
 		return 0;
+	if (bpf_local_irq_save) {
+		bpf_local_irq_save(&flags);
+		change_state(sk, old, state);
+		bpf_local_irq_restore(&flags);
+		return 0;
+	}
 	running[cpu].first = 1;
 	barrier();
 	change_state(sk, old, state);

@@ -103,7 +103,11 @@ func OpenSocket(entries uint32, pins *pin.Directory) (*Socket, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
 	}
-	if s.links, err = attach(set, s.objects.SocketState, s.objects.SocketStateAgain); err != nil {
+	programs := []*ebpf.Program{s.objects.SocketState}
+	if !kernel.HoldsInterrupts() {
+		programs = append(programs, s.objects.SocketStateAgain)
+	}
+	if s.links, err = attach(set, programs...); err != nil {
 		return nil, errors.Join(fmt.Errorf("socket sensor: %w", err), s.Close())
 	}
 	if err := s.facts.inherit(set.Retired(), s.losses); err != nil {
