@@ -124,10 +124,15 @@ func (c *changes) enter(p *process.Process) {
 	}
 }
 
-// begin forgets what happened before the processes were known.
+// begin forgets what happened before the processes were known, unless an earlier agent's programs saw it, and who did it.
 func (c *changes) begin() error {
 	if c == nil {
 		return nil
+	}
+	if c.exact != nil {
+		if err := c.exact.Inherited(c.take); err != nil || c.exact.Watched() {
+			return err
+		}
 	}
 	return c.names.Read(func(*sensor.NameChange) {})
 }
@@ -137,12 +142,14 @@ func (c *changes) fetch() error {
 	if c == nil {
 		return nil
 	}
-	return c.names.Read(func(n *sensor.NameChange) {
-		if n.Op == sensor.NameCreated && n.Inode.Number != 0 {
-			c.made[n.Inode] = len(c.read)
-		}
-		c.read = append(c.read, change{NameChange: *n})
-	})
+	return c.names.Read(c.take)
+}
+
+func (c *changes) take(n *sensor.NameChange) {
+	if n.Op == sensor.NameCreated && n.Inode.Number != 0 {
+		c.made[n.Inode] = len(c.read)
+	}
+	c.read = append(c.read, change{NameChange: *n})
 }
 
 // wrote notes a write of this turn: a file was made before it was first written. Changes of names have no time of their own

@@ -56,7 +56,7 @@ func (a *Agent) openExactNames(o sensor.NamesOptions) (*sensor.ExactNames, error
 	if err := a.mayFull(); err != nil {
 		return nil, err
 	}
-	return sensor.OpenExactNames(o)
+	return sensor.OpenExactNames(o, a.pins)
 }
 
 // mayFull says whether sensors may use what their full tiers are made of.

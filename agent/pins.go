@@ -87,10 +87,10 @@ func (a *Agent) meet() error {
 	return nil
 }
 
-// tellGap says between when nobody saw what happened to names: no program is pinned that could.
+// tellGap says between when nobody saw what happened to names: in the base tier no program is pinned that could.
 func (a *Agent) tellGap() {
 	previous := a.pins.Previous()
-	if previous == 0 || a.changes == nil {
+	if previous == 0 || a.changes == nil || a.changes.exact != nil && a.changes.exact.Watched() {
 		return
 	}
 	from, now := a.clock.Time(previous), time.Now()

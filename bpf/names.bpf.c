@@ -17,10 +17,15 @@
  *
  * The kernel never runs one program twice at a time on one CPU (it skips the second call and counts it), so each has a
  * scratch of its own on each CPU, although it may be preempted.
+ *
+ * Whose turn it is is asked last, when there is something to tell. Between the programs of two agents a task may be moved to
+ * another CPU here; and what a function began before the turn and ends after it is told by neither, where only its end is
+ * looked at. Both take an agent's replacement at that very moment.
  */
 #include "lost_by.h"
 #include "path.h"
 #include "storage.h"
+#include "turn.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -128,6 +133,8 @@ static __noinline int tell(__u32 scratch, __u32 how, struct inode *inode, struct
 	struct name_record *r;
 	__u32 used;
 
+	if (!my_turn())
+		return 0;
 	s = bpf_map_lookup_elem(&name_scratch, &scratch);
 	if (!s) /* cannot be: every program has one */
 		return 0;

@@ -75,6 +75,8 @@ const (
 	NamesProgNamesSetAcl              = "names_set_acl"
 	NamesProgNamesSetxattr            = "names_setxattr"
 	NamesProgNamesSetxattrUnmapped    = "names_setxattr_unmapped"
+	NamesVarGeneration                = "generation"
+	NamesVarTurns                     = "turns"
 	NamesVarUnusedNameRecord          = "unused_name_record"
 	NamesVarV1Hierarchy               = "v1_hierarchy"
 	NamesVarV1Subsys                  = "v1_subsys"
@@ -153,6 +155,8 @@ type NamesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NamesVariableSpecs struct {
+	Generation       *ebpf.VariableSpec `ebpf:"generation"`
+	Turns            *ebpf.VariableSpec `ebpf:"turns"`
 	UnusedNameRecord *ebpf.VariableSpec `ebpf:"unused_name_record"`
 	V1Hierarchy      *ebpf.VariableSpec `ebpf:"v1_hierarchy"`
 	V1Subsys         *ebpf.VariableSpec `ebpf:"v1_subsys"`
@@ -197,6 +201,8 @@ func (m *NamesMaps) Close() error {
 //
 // It can be passed to LoadNamesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NamesVariables struct {
+	Generation       *ebpf.Variable `ebpf:"generation"`
+	Turns            *ebpf.Variable `ebpf:"turns"`
 	UnusedNameRecord *ebpf.Variable `ebpf:"unused_name_record"`
 	V1Hierarchy      *ebpf.Variable `ebpf:"v1_hierarchy"`
 	V1Subsys         *ebpf.Variable `ebpf:"v1_subsys"`

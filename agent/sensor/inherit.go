@@ -114,6 +114,25 @@ func (l *losses) countRing(r *pin.Retired) error {
 	})
 }
 
+// inheritRecords calls fn for each record in a ring of another size, and drops all maps that no program fills any more.
+func inheritRecords(set *pin.Set, l *losses, ring string, fn func([]byte) error) error {
+	for _, r := range set.Retired() {
+		var err error
+		switch {
+		case r.Name != ring:
+			err = r.Drop()
+		case !r.Known:
+			err = l.countRing(r)
+		default:
+			err = readRetired(r, fn)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // readRetired reads what is left in a ring that no program fills any more, and drops it.
 func readRetired(r *pin.Retired, fn func([]byte) error) error {
 	old, err := openRing(r.Map)

@@ -18,6 +18,7 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
+	"github.com/spoor/spoor/agent/sensor/pin"
 	"github.com/spoor/spoor/bpf"
 )
 
@@ -32,6 +33,8 @@ var exactLosses = []lossReason{{name: "ring_full"}}
 type ExactNames struct {
 	o          NamesOptions
 	collection *ebpf.Collection
+	set        *pin.Set
+	losses     *losses
 	links      []link.Link
 	reader     *ringbuf.Reader
 	record     ringbuf.Record
@@ -47,16 +50,17 @@ type dirKey struct {
 	inode uint64
 }
 
-// OpenExactNames loads the programs and attaches them.
-func OpenExactNames(o NamesOptions) (*ExactNames, error) {
+// OpenExactNames loads the programs and attaches them. What is kept in pins, which may be nil, is taken over, and stays for the
+// next agent.
+func OpenExactNames(o NamesOptions, pins *pin.Directory) (*ExactNames, error) {
 	n := &ExactNames{o: o, mounts: -1, works: map[dirKey]bool{}}
-	if err := n.start(); err != nil {
+	if err := n.start(pins); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
 }
 
-func (n *ExactNames) start() error {
+func (n *ExactNames) start(pins *pin.Directory) error {
 	spec, err := bpf.LoadNames()
 	if err != nil {
 		return fmt.Errorf("names sensor: %w", err)
@@ -70,8 +74,14 @@ func (n *ExactNames) start() error {
 	if n.o.RingBytes != 0 {
 		spec.Maps[bpf.NamesMapNameRing].MaxEntries = n.o.RingBytes
 	}
-	if n.collection, err = ebpf.NewCollection(spec); err != nil {
+	if n.set, err = pins.NewSet("names", spec, map[string][]string{bpf.NamesMapNameRing: {"name_record"}}); err != nil {
+		return err
+	}
+	if n.collection, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: n.set.Maps()}); err != nil {
 		return explain("names", err)
+	}
+	if n.losses, err = newLosses(n.set, n.collection.Maps[bpf.NamesMapLosses], exactLosses); err != nil {
+		return fmt.Errorf("names sensor: %w", err)
 	}
 	if n.reader, err = ringbuf.NewReader(n.collection.Maps[bpf.NamesMapNameRing]); err != nil {
 		return fmt.Errorf("names sensor: %w", err)
@@ -83,12 +93,31 @@ func (n *ExactNames) start() error {
 	if err := n.findOverlays(); err != nil {
 		return err
 	}
-	for _, p := range n.collection.Programs {
-		l, err := link.AttachTracing(link.TracingOptions{Program: p})
-		if err != nil {
-			return fmt.Errorf("names sensor: attach %s: %w", p, err)
-		}
-		n.links = append(n.links, l)
+	if n.links, err = attach(n.set, n.Programs()...); err != nil {
+		return fmt.Errorf("names sensor: %w", err)
+	}
+	return nil
+}
+
+// Watched reports whether an earlier agent's programs have watched until now, and told what Inherited and Read are to tell.
+func (n *ExactNames) Watched() bool { return n.set.Continued() }
+
+// Inherited calls fn for each change in a ring of another size that an earlier agent left. Once, before the first Read.
+func (n *ExactNames) Inherited(fn func(*NameChange)) error {
+	err := inheritRecords(n.set, n.losses, bpf.NamesMapNameRing, func(b []byte) error { return n.decode(b, fn) })
+	if err != nil {
+		return fmt.Errorf("names sensor: %w", err)
+	}
+	return nil
+}
+
+func (n *ExactNames) decode(b []byte, fn func(*NameChange)) error {
+	r, err := decodeExactName(b)
+	if err != nil {
+		return err
+	}
+	if c, ok := n.change(&r); ok {
+		fn(&c)
 	}
 	return nil
 }
@@ -140,12 +169,8 @@ func (n *ExactNames) Read(fn func(*NameChange)) error {
 		case err != nil:
 			return fmt.Errorf("read changes of names: %w", err)
 		}
-		r, err := decodeExactName(n.record.RawSample)
-		if err != nil {
+		if err := n.decode(n.record.RawSample, fn); err != nil {
 			return err
-		}
-		if c, ok := n.change(&r); ok {
-			fn(&c)
 		}
 	}
 }
@@ -227,13 +252,13 @@ func (n *ExactNames) findOverlays() error {
 	return nil
 }
 
-// Losses returns what was lost since the sensor was opened.
+// Losses returns what was lost since the sensor was opened, or since the previous agent last looked.
 func (n *ExactNames) Losses() ([]Loss, error) {
-	all, err := readCounters(n.collection.Maps[bpf.NamesMapLosses], exactLosses)
+	all, err := n.losses.since()
 	if err != nil {
 		return nil, fmt.Errorf("names sensor: %w", err)
 	}
-	return addPreempted(all, slices.Collect(maps.Values(n.collection.Programs))...)
+	return addPreempted(all, n.Programs()...)
 }
 
 // LostBy returns, and forgets, how many of the changes that the ring had no room for were those of each cgroup.
@@ -243,16 +268,18 @@ func (n *ExactNames) LostBy() (map[uint64]uint64, error) {
 
 // Programs returns what is loaded, for measuring.
 func (n *ExactNames) Programs() []*ebpf.Program {
-	var all []*ebpf.Program
-	for _, p := range n.collection.Programs {
-		all = append(all, p)
-	}
-	return all
+	return slices.Collect(maps.Values(n.collection.Programs))
 }
 
-// Close detaches and unloads.
+// Close releases the sensor; what is not pinned is detached and unloaded.
 func (n *ExactNames) Close() error {
 	errs := []error{closeLinks(n.links)}
+	if n.losses != nil {
+		errs = append(errs, n.losses.close())
+	}
+	if n.set != nil {
+		errs = append(errs, n.set.Close())
+	}
 	if n.reader != nil {
 		errs = append(errs, n.reader.Close())
 	}

@@ -106,25 +106,15 @@ func OpenProcess(ringBytes uint32, pins *pin.Directory) (*Process, error) {
 
 // Inherited calls fn for each event in a ring of another size that an earlier agent left. Once, before the first Read.
 func (p *Process) Inherited(fn func(*ProcessEvent)) error {
-	for _, r := range p.set.Retired() {
-		var err error
-		switch {
-		case r.Name != bpf.ProcessMapProcessRing:
-			err = r.Drop()
-		case !r.Known:
-			err = p.losses.countRing(r)
-		default:
-			err = readRetired(r, func(b []byte) error {
-				ev, err := decodeProcess(b)
-				if err == nil {
-					fn(&ev)
-				}
-				return err
-			})
+	err := inheritRecords(p.set, p.losses, bpf.ProcessMapProcessRing, func(b []byte) error {
+		ev, err := decodeProcess(b)
+		if err == nil {
+			fn(&ev)
 		}
-		if err != nil {
-			return fmt.Errorf("process sensor: %w", err)
-		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("process sensor: %w", err)
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func watchers() map[string]func(file string) (*drained, error) {
 		if err != nil {
 			return nil, err
 		}
-		n, err := sensor.OpenExactNames(o)
+		n, err := sensor.OpenExactNames(o, nil)
 		if err != nil {
 			return nil, err
 		}

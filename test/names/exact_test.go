@@ -31,7 +31,7 @@ func openExact(t *testing.T, ring uint32) *sensor.ExactNames {
 		t.Fatal(err)
 	}
 	tgid, ns := r.Host()
-	n, err := sensor.OpenExactNames(sensor.NamesOptions{HostTgid: tgid, HostNS: ns, Mounts: mountsOf, RingBytes: ring})
+	n, err := sensor.OpenExactNames(sensor.NamesOptions{HostTgid: tgid, HostNS: ns, Mounts: mountsOf, RingBytes: ring}, nil)
 	if (err == nil) != (refused == nil) {
 		t.Fatalf("the probe says %v, and the sensor %v", refused, err)
 	}

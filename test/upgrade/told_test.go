@@ -23,6 +23,9 @@ type told struct {
 	execs, exits   map[string]int
 	ids            map[string]bool
 	losses         map[string]uint64
+	// Files that were told as made, and whether names are seen without an agent, which is so in the full tier.
+	made  int
+	exact bool
 }
 
 func sumUp(events []*spoorv1.Event, tgid uint32) *told {
@@ -33,6 +36,9 @@ func sumUp(events []*spoorv1.Event, tgid uint32) *told {
 	for _, ev := range events {
 		if l := ev.GetLoss(); l != nil {
 			s.losses[l.GetSource()+"/"+l.GetReason()] += l.GetCount()
+		}
+		if c := ev.GetCoverage(); c.GetSensor() == "names" && c.GetTier() == "full" {
+			s.exact = true
 		}
 		p := ev.GetProcess()
 		if p.GetParentTgid() == tgid {
@@ -60,6 +66,9 @@ func (s *told) add(ev *spoorv1.Event) {
 	if f := ev.GetFlow(); f != nil && f.GetTransport() == spoorv1.Transport_TRANSPORT_TCP {
 		s.opened[f.GetDirection()] += int(f.GetOpened())
 		s.closed[f.GetDirection()] += int(f.GetClosed())
+	}
+	if c := ev.GetFileChange(); c.GetOperation() == spoorv1.FileChange_OPERATION_CREATE {
+		s.made += 1 + int(c.GetMerged())
 	}
 	w := ev.GetFileWrite()
 	if w == nil {
@@ -109,6 +118,9 @@ func (s *told) demand(t *testing.T, d done) {
 	s.notTwice(t)
 	if len(s.files) != d.Files || s.unnamed != 0 {
 		t.Errorf("%d files were told, and %d events without a name; %d were made", len(s.files), s.unnamed, d.Files)
+	}
+	if n := d.Files + 1; s.exact && s.made != n { // the log, too
+		t.Errorf("%d files were told as made; there were %d", s.made, n)
 	}
 	for _, direction := range []spoorv1.Direction{spoorv1.Direction_DIRECTION_OUTBOUND, spoorv1.Direction_DIRECTION_INBOUND} {
 		if o, c := s.opened[direction], s.closed[direction]; o != d.Connections || c != d.Connections {

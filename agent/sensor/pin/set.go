@@ -164,6 +164,9 @@ func (s *Set) Maps() map[string]*ebpf.Map { return s.maps }
 // Adopted reports whether an earlier agent left the map.
 func (s *Set) Adopted(name string) bool { return s.adopted[name] }
 
+// Continued reports whether an earlier agent's programs were attached when the Set was made.
+func (s *Set) Continued() bool { return s.generation > 1 }
+
 // Keep keeps the link of the program called name when the agent ends.
 func (s *Set) Keep(name string, l link.Link) error {
 	if s.dir == "" {
