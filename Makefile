@@ -112,6 +112,12 @@ test-kernel: build ## The same in short: what is seen on kernel 6.1, ext4 and xf
 test-upgrade: build ## Replace the agent 100 times under load, and look for facts that are missing or doubled
 	@SPOOR_UPGRADES=$${SPOOR_UPGRADES:-100} tools/integration -v -run 'TestUpgrade$$' ./test/upgrade
 
+.PHONY: test-upgrade-full
+test-upgrade-full: build ## The same in the full tier: 6 times, in a virtual machine with kernel 6.12; takes 2 to 6 minutes
+	@test/kernels/deps
+	@CGO_ENABLED=0 $(GO) test -c -o build/upgrade.test ./test/upgrade
+	@cd test/upgrade && ../kernels/run 6.12 -s ext4 -m veth,bridge -f bin -e TMPDIR=/fs/ext4 -e SPOOR_UPGRADES=$${SPOOR_UPGRADES:-6} -- ../../build/upgrade.test -test.v -test.run 'TestUpgrade$$'
+
 .PHONY: test-verdicts
 test-verdicts: build ## Run real programs with known answers, and write what is said of them as docs/verdicts.md; takes 6 minutes
 	@tools/deps programs
