@@ -173,37 +173,43 @@ func (r *reader) context(id int64) (*contextEntity, error) {
 		})
 }
 
+// processColumns are what scanProcess reads, in its order, and processWidth is how many they are.
+const (
+	processColumns = "exec_id, parent_exec_id, tgid, parent_tgid, args, start_time, rest, comm, exe, context"
+	processWidth   = 10
+)
+
 func (r *reader) process(id int64) (*spoorv1.Process, error) {
 	if id == 0 {
 		return nil, nil
 	}
-	return entity(r, r.cache.processes, "process", `SELECT exec_id, parent_exec_id, tgid, parent_tgid, args, start_time, rest, comm, exe, context
-		FROM process WHERE id = ?`, id,
-		func(st *sqlite.Stmt) (*spoorv1.Process, error) {
-			m := &spoorv1.Process{
-				ExecId: st.ColumnText(0), ParentExecId: st.ColumnText(1), Tgid: uint32(st.ColumnInt64(2)), ParentTgid: uint32(st.ColumnInt64(3)),
-				StartTime: columnTime(st, 5),
-			}
-			if args := st.ColumnText(4); args != "" {
-				if err := json.Unmarshal([]byte(args), &m.Args); err != nil {
-					return nil, fmt.Errorf("args: %w", err)
-				}
-			}
-			rest := columnBytes(st, 6)
-			var err error
-			if m.Comm, err = r.text(st.ColumnInt64(7)); err != nil {
-				return nil, err
-			}
-			if m.Exe, err = r.text(st.ColumnInt64(8)); err != nil {
-				return nil, err
-			}
-			c, err := r.context(st.ColumnInt64(9))
-			if err != nil {
-				return nil, err
-			}
-			m.Cwd, m.Uid, m.Gid, m.PidNs, m.MntNs, m.NetNs, m.CapEffective = c.cwd, c.uid, c.gid, c.pidNS, c.mntNS, c.netNS, c.capEffective
-			return m, mergeRest(rest, m)
-		})
+	return entity(r, r.cache.processes, "process", "SELECT "+processColumns+" FROM process WHERE id = ?", id, r.scanProcess)
+}
+
+func (r *reader) scanProcess(st *sqlite.Stmt) (*spoorv1.Process, error) {
+	m := &spoorv1.Process{
+		ExecId: st.ColumnText(0), ParentExecId: st.ColumnText(1), Tgid: uint32(st.ColumnInt64(2)), ParentTgid: uint32(st.ColumnInt64(3)),
+		StartTime: columnTime(st, 5),
+	}
+	if args := st.ColumnText(4); args != "" {
+		if err := json.Unmarshal([]byte(args), &m.Args); err != nil {
+			return nil, fmt.Errorf("args: %w", err)
+		}
+	}
+	rest := columnBytes(st, 6)
+	var err error
+	if m.Comm, err = r.text(st.ColumnInt64(7)); err != nil {
+		return nil, err
+	}
+	if m.Exe, err = r.text(st.ColumnInt64(8)); err != nil {
+		return nil, err
+	}
+	c, err := r.context(st.ColumnInt64(9))
+	if err != nil {
+		return nil, err
+	}
+	m.Cwd, m.Uid, m.Gid, m.PidNs, m.MntNs, m.NetNs, m.CapEffective = c.cwd, c.uid, c.gid, c.pidNS, c.mntNS, c.netNS, c.capEffective
+	return m, mergeRest(rest, m)
 }
 
 // file returns a File with the flags that it had at the time of an event.
