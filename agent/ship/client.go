@@ -24,7 +24,7 @@ import (
 const (
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 15 * time.Second
-	// Batches that may be on the way without an acknowledgement.
+	// Messages that may be on the way without an acknowledgement.
 	maxInFlight = 16
 	// How long a stream may carry batches without one acknowledgement before it is broken and tried again.
 	ackPatience = 30 * time.Second
@@ -41,6 +41,7 @@ type Client struct {
 	log       *slog.Logger
 	connected atomic.Bool
 	attempts  atomic.Uint64
+	hurried   atomic.Bool // what comes need not wait for more
 
 	// What follows belongs to Run.
 	rpc       spoorv1connect.AgentServiceClient
@@ -50,6 +51,7 @@ type Client struct {
 	left      []*leftover // oldest first
 	aside     []*leftover // those that the collector refused
 	refused   refusal
+	sent      uint64 // the last batch that the current stream has carried
 }
 
 // current makes a source of the queue.
@@ -157,7 +159,9 @@ func (c *Client) source() source {
 // Drain waits until everything that was queued is acknowledged, or until ctx ends. What is left then is lost where there is
 // no spool, which is an error; Queue.Keep brings it to the spool otherwise.
 func (c *Client) Drain(ctx context.Context) error {
+	c.hurried.Store(true)
 	c.queue.Flush()
+	signal(c.queue.wake)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -261,32 +265,45 @@ type sender interface {
 
 // pump sends and hears until something breaks, or an earlier run has nothing left.
 func (c *Client) pump(ctx context.Context, stream sender, src source, acked uint64, acks <-chan uint64, failed chan error) (uint64, error) {
-	sent := acked
+	c.sent = acked
 	_, ends := src.(*leftover)
-	patience := time.NewTimer(ackPatience)
+	var under []uint64 // way: the last batch of each message
+	var last time.Time
+	patience, more := time.NewTimer(ackPatience), time.NewTimer(0)
 	defer patience.Stop()
+	defer more.Stop()
 	for {
-		for sent-acked < maxInFlight {
-			b := src.next(sent)
+		for len(under) < maxInFlight {
+			b, full := c.message(src)
 			if b == nil {
 				break
 			}
-			if sent == acked {
+			if wait := pace - time.Since(last); wait > 0 && !full && !ends && !c.hurried.Load() {
+				more.Reset(wait)
+				break
+			}
+			if len(under) == 0 {
 				patience.Reset(ackPatience)
 			}
+			last = time.Now()
 			if err := stream.Send(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Batch{Batch: stamped(b)}}); err != nil {
 				return acked, fmt.Errorf("send to the collector: %w", err)
 			}
-			sent = b.GetSequence()
+			c.sent = b.GetSequence()
+			under = append(under, c.sent)
 		}
-		if ends && sent == acked {
+		if ends && c.sent == acked {
 			return acked, errFinished
 		}
 		select {
 		case n := <-acks:
 			src.acknowledge(n)
 			acked = max(acked, n)
+			for len(under) > 0 && under[0] <= acked {
+				under = under[1:]
+			}
 			patience.Reset(ackPatience)
+		case <-more.C:
 		case <-c.queue.wake:
 			c.makeRoom()
 		case err := <-failed:
@@ -294,13 +311,22 @@ func (c *Client) pump(ctx context.Context, stream sender, src source, acked uint
 			return acked, io.EOF
 		case <-patience.C:
 			// Sending may have taken longer than the patience, while acknowledgements came.
-			if sent != acked && len(acks) == 0 {
+			if len(under) > 0 && len(acks) == 0 {
 				return acked, errSilent
 			}
 		case <-ctx.Done():
 			return acked, ctx.Err()
 		}
 	}
+}
+
+// message returns what is to be sent next, and whether that should be at once.
+func (c *Client) message(src source) (b *spoorv1.Batch, full bool) {
+	if c.refused.among(src, c.sent) {
+		b = src.next(c.sent)
+		return b, true
+	}
+	return gather(src, c.sent)
 }
 
 // stamped returns a batch with the time. The queue's own is read by others, too.

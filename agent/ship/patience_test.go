@@ -24,7 +24,7 @@ func (n numbered) next(after uint64) *spoorv1.Batch {
 	if after >= uint64(n) {
 		return nil
 	}
-	return &spoorv1.Batch{Sequence: after + 1}
+	return &spoorv1.Batch{Sequence: after + 1, Records: make([]*spoorv1.Record, gatherRecords)}
 }
 
 type sendFunc func(*spoorv1.ShipRequest) error

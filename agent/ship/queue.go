@@ -86,6 +86,10 @@ type builder struct {
 	instances map[*spoorv1.Instance]uint32
 }
 
+func newBuilder() *builder {
+	return &builder{batch: &spoorv1.Batch{}, processes: map[*spoorv1.Process]uint32{}, instances: map[*spoorv1.Instance]uint32{}}
+}
+
 // NewQueue returns an empty queue.
 func NewQueue(o QueueOptions) *Queue {
 	q := &Queue{o: o, wake: make(chan struct{}, 1), unkept: make(chan struct{}, 1)}
@@ -105,7 +109,7 @@ func (q *Queue) Add(r *spoorv1.Record, process *spoorv1.Process, instance *spoor
 		return false
 	}
 	if q.open == nil {
-		q.open = &builder{batch: &spoorv1.Batch{}, processes: map[*spoorv1.Process]uint32{}, instances: map[*spoorv1.Instance]uint32{}}
+		q.open = newBuilder()
 	}
 	q.sequence++
 	q.held++

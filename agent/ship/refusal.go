@@ -9,11 +9,18 @@ import (
 )
 
 // refusal is the batch that the collector refused last, and how often in a row. Batches are acknowledged in their order, so
-// it is the first one behind the last acknowledgement.
+// it is the first one behind the last acknowledgement; or one of those that went in one message with it, up to through: those are sent
+// one by one then, to find out which.
 type refusal struct {
-	epoch  string
-	number uint64
-	times  int
+	epoch   string
+	number  uint64
+	times   int
+	through uint64
+}
+
+// among reports whether the batch behind a number may be one that was refused.
+func (r *refusal) among(src source, after uint64) bool {
+	return r.times > 0 && after < r.through && src.hello().GetEpoch() == r.epoch
 }
 
 // consider decides what becomes of something that the collector says it will never take: without a decision nothing behind it
@@ -48,6 +55,7 @@ func (c *Client) count(src source, acked uint64, err error) {
 	if epoch := src.hello().GetEpoch(); c.refused.epoch != epoch || c.refused.number != b.GetSequence() {
 		c.refused = refusal{epoch: epoch, number: b.GetSequence()}
 	}
+	c.refused.through = max(c.refused.through, c.sent)
 	if c.refused.times++; c.refused.times < maxRefusals {
 		return
 	}

@@ -172,11 +172,13 @@ func TestEveryBatchArrivesOnceThoughStreamsBreak(t *testing.T) {
 	c := &centre{batches: map[uint64]int{}, breakAfter: 3}
 	l := listen(t, "127.0.0.1:0")
 	defer serve(t, l, c)()
-	q := memory(1000)
+	q := memory(20 * gatherRecords)
 	client, stop := run(t, "http://"+l.Addr().String(), q)
 	defer stop()
-	for i := range uint64(20) {
-		q.Add(loss(i), nil, nil)
+	for range 20 {
+		for i := range uint32(gatherRecords) { // a message of its own
+			q.Add(write(i), nil, nil)
+		}
 		q.Flush()
 	}
 	if err := client.Drain(t.Context()); err != nil {
@@ -184,8 +186,8 @@ func TestEveryBatchArrivesOnceThoughStreamsBreak(t *testing.T) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.batches) != 20 || c.records != 20 {
-		t.Errorf("%d batches with %d records were kept, want 20 and 20", len(c.batches), c.records)
+	if len(c.batches) != 20 || c.records != 20*gatherRecords {
+		t.Errorf("%d batches with %d records were kept, want 20 and %d", len(c.batches), c.records, 20*gatherRecords)
 	}
 	for n, times := range c.batches {
 		if times != 1 {

@@ -244,8 +244,11 @@ func TestAFullSpoolCountsAndTells(t *testing.T) {
 func TestABatchThatIsNeverTakenIsGivenUp(t *testing.T) {
 	l := newLedger(t)
 	l.refuse = func(_ *spoorv1.Hello, b *spoorv1.Batch) error {
-		if b.GetSequence() == 3 {
-			return connect.NewError(connect.CodeInvalidArgument, errors.New("batch 3 is nonsense"))
+		// It may have come in one message with others, which must not go for it.
+		for _, r := range b.GetRecords() {
+			if r.GetSequence() == 8 {
+				return connect.NewError(connect.CodeInvalidArgument, errors.New("the second record of batch 3 is nonsense"))
+			}
 		}
 		return nil
 	}

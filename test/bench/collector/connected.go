@@ -24,8 +24,8 @@ import (
 // maxLate is how far the measurement may fall behind before there is nothing to measure.
 const maxLate = 20 * time.Second
 
-// flushes are how often a second an agent sends what it has.
-const flushes = 2
+// flushes are how often a second an agent that has little sends it: agent/ship has it wait a second for more.
+const flushes = 1
 
 // connected measures many agents with few events each, all at a time.
 func connected(ctx context.Context, program, dir string) error {
@@ -100,7 +100,7 @@ type crowd struct {
 	acknowledged samples
 }
 
-// talk lets each agent send what came together, twice a second, and returns when all is acknowledged. The agents have their turns
+// talk lets each agent send what came together, once a second, and returns when all is acknowledged. The agents have their turns
 // evenly spread.
 func (c *crowd) talk(ctx context.Context, length time.Duration) error {
 	// Each agent sends and hears on goroutines of its own; one goroutine makes what they send.
