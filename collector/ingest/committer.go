@@ -58,6 +58,7 @@ type Committer struct {
 
 	// What follows belongs to the goroutine of Run.
 	lastID       uint64
+	committed    time.Time            // when the last transaction ended
 	heard        uint64               // up to which id other collectors' events were looked at
 	acknowledged map[store.Run]uint64 // one entry a run that the store knows
 	clusters     map[string]string    // of nodes, as far as runs are known
@@ -89,6 +90,10 @@ type ask struct {
 const (
 	minBackoff = 500 * time.Millisecond
 	maxBackoff = 30 * time.Second
+	// pause is between two transactions as long as there is little: each costs what some hundred events do.
+	pause = 20 * time.Millisecond
+	// A batch of few events may still go into a transaction that has its GroupEvents, up to crowd times as many.
+	few, crowd = 20, 5
 	// tick is how often the judge is told the time.
 	tick = time.Second
 	// Flows and listeners that the resolver is shown when it starts.
@@ -129,6 +134,15 @@ func NewCommitter(o CommitterOptions) (*Committer, error) {
 // never stopped would know.
 func (c *Committer) Run(ctx context.Context) error {
 	defer close(c.stopped)
+	groups, over := make(chan settled), make(chan struct{})
+	go func() {
+		defer close(over)
+		c.settle(groups)
+	}()
+	defer func() {
+		close(groups)
+		<-over
+	}()
 	// A transaction is not abandoned half-way because somebody wants to stop.
 	work := context.WithoutCancel(ctx)
 	if err := c.recover(work); err != nil {
@@ -139,17 +153,31 @@ func (c *Committer) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-c.queue.ready:
-			c.commit(work, c.gather())
+			c.linger(ctx)
+			c.commit(work, c.gather(), groups)
+			c.committed = time.Now()
 		case a := <-c.asks:
 			a.done <- c.answer(work, a)
 		case now := <-ticker.C:
 			c.tick(work, now)
 		case <-ctx.Done():
 			for c.queue.len() > 0 {
-				c.commit(work, c.gather())
+				c.commit(work, c.gather(), groups)
 			}
 			return nil
 		}
+	}
+}
+
+// linger lets a little wait for more, unless nothing was committed just before.
+func (c *Committer) linger(ctx context.Context) {
+	wait := pause - time.Since(c.committed)
+	if wait <= 0 || c.queue.events() >= c.o.GroupEvents {
+		return
+	}
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
 	}
 }
 
@@ -203,21 +231,22 @@ func (c *Committer) await(s *submission) error {
 
 // gather takes what waits into one transaction, of GroupEvents events or one batch that has more: the fewer transactions, the less
 // each event costs; the larger they are, the longer a quiet node waits. Its few events do not wait for a large batch
-// behind them, either.
+// behind them, either. Where many nodes have little each, more goes into one: their events share few pages of the store, each of which is
+// written once a transaction.
 func (c *Committer) gather() []*submission {
 	var group []*submission
 	now := time.Now()
-	for most := -1; ; {
+	for most, taken := -1, 0; ; {
 		s := c.queue.take(most)
 		if s == nil {
 			break
 		}
 		c.metrics.waited.Observe(now.Sub(s.submitted).Seconds())
 		group = append(group, s)
-		if most < 0 {
-			most = c.o.GroupEvents
+		taken += s.events()
+		if most = max(c.o.GroupEvents-taken, 0); most < few && taken < crowd*c.o.GroupEvents {
+			most = few
 		}
-		most = max(most-s.events(), 0)
 	}
 	if c.queue.len() > 0 {
 		c.queue.wake()
@@ -232,35 +261,29 @@ func (s *submission) events() int {
 	return len(s.batch.Events)
 }
 
-// commit makes a group durable and answers everybody in it.
-func (c *Committer) commit(ctx context.Context, group []*submission) {
+// commit writes a group, and passes it on to whoever answers everybody in it.
+func (c *Committer) commit(ctx context.Context, group []*submission, groups chan<- settled) {
 	if len(group) == 0 {
 		return
 	}
 	begun := time.Now()
+	done := settled{group: group}
 	err := c.ready(ctx, begun)
 	if err == nil {
-		err = c.write(ctx, group, begun)
+		done.findings, done.durable, err = c.write(ctx, group, begun)
 		c.outcome(err, begun)
 	}
 	c.metrics.committed(group, time.Since(begun), err)
-	if err != nil {
+	if done.failed = err; err == nil {
 		for _, s := range group {
-			s.done <- err
+			run := s.run()
+			if s.batch != nil {
+				c.acknowledged[run] = max(c.acknowledged[run], s.batch.Sequence)
+			}
+			s.acknowledged = c.acknowledged[run]
 		}
-		return
 	}
-	if slices.ContainsFunc(group, func(s *submission) bool { return s.batch != nil && !s.duplicate }) {
-		c.watch.tell()
-	}
-	for _, s := range group {
-		run := s.run()
-		if s.batch != nil {
-			c.acknowledged[run] = max(c.acknowledged[run], s.batch.Sequence)
-		}
-		s.acknowledged = c.acknowledged[run]
-		s.done <- nil
-	}
+	groups <- done
 }
 
 func (s *submission) run() store.Run {
@@ -271,9 +294,9 @@ func (s *submission) run() store.Run {
 }
 
 // write puts a group and all that follows from it into one transaction.
-func (c *Committer) write(ctx context.Context, group []*submission, now time.Time) error {
+func (c *Committer) write(ctx context.Context, group []*submission, now time.Time) (findings []store.FindingChange, durable func() error, err error) {
 	if err := c.begin(ctx, group); err != nil {
-		return err
+		return nil, nil, err
 	}
 	w := &store.Write{Receivers: c.o.Receivers}
 	have := map[store.Run]uint64{}
@@ -298,13 +321,10 @@ func (c *Committer) write(ctx context.Context, group []*submission, now time.Tim
 		named = append(named, identity.Batch{Cluster: run.Cluster, Events: s.batch.Events})
 	}
 	if err := c.judge(ctx, w, c.o.Resolver.Resolve(named), named, now); err != nil {
-		return err
+		return nil, nil, err
 	}
-	if err := c.o.Store.Write(ctx, w); err != nil {
-		return err
-	}
-	c.tell(w.Findings)
-	return nil
+	durable, err = c.put(ctx, w)
+	return w.Findings, durable, err
 }
 
 // judge shows events to the judge, and those that were stored before and got the name of their peer by them; what follows goes into w.

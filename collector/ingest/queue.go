@@ -19,6 +19,7 @@ type queue struct {
 	fresh   []*turn // of nodes that had nothing, and have not had their quantum since
 	rest    []*turn
 	waiting int
+	held    int // events
 }
 
 // turn is what waits of a node.
@@ -44,6 +45,7 @@ func (q *queue) put(s *submission) {
 	}
 	t.waiting = append(t.waiting, s)
 	q.waiting++
+	q.held += s.events()
 	q.mu.Unlock()
 	q.wake()
 }
@@ -82,6 +84,7 @@ func (q *queue) take(most int) *submission {
 			t.waiting = t.waiting[1:]
 			t.credit -= s.events()
 			q.waiting--
+			q.held -= s.events()
 			return s
 		case list == &q.fresh && len(q.rest) > 0:
 			// It must not come first again as soon as it has the next one.
@@ -98,4 +101,11 @@ func (q *queue) len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.waiting
+}
+
+// events returns how many of them wait.
+func (q *queue) events() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.held
 }

@@ -37,15 +37,28 @@ type flaky struct {
 	*sqlite.Store
 	broken atomic.Bool
 	held   sync.RWMutex
+	disk   atomic.Pointer[func() error] // instead of the real one
 }
 
 func (f *flaky) Write(ctx context.Context, w *store.Write) error {
+	durable, err := f.WriteAhead(ctx, w)
+	if err != nil {
+		return err
+	}
+	return durable()
+}
+
+func (f *flaky) WriteAhead(ctx context.Context, w *store.Write) (func() error, error) {
 	f.held.RLock()
 	defer f.held.RUnlock()
 	if f.broken.Load() {
-		return errors.New("no space left on device")
+		return nil, errors.New("no space left on device")
 	}
-	return f.Store.Write(ctx, w)
+	durable, err := f.Store.WriteAhead(ctx, w)
+	if disk := f.disk.Load(); disk != nil && err == nil {
+		return *disk, nil
+	}
+	return durable, err
 }
 
 // centre is an ingest service that listens, over a real store.

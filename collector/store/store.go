@@ -43,6 +43,13 @@ type Writer interface {
 	Write(ctx context.Context, w *Write) error
 }
 
+// Ahead is a Writer that can go on while what it was given is brought to the disk.
+type Ahead interface {
+	// WriteAhead is Write up to where w survives a crash of the process: durable returns when it survives one of the machine, and so does
+	// everything that was written before. When durable fails, the store takes nothing more.
+	WriteAhead(ctx context.Context, w *Write) (durable func() error, err error)
+}
+
 // Write is one transaction.
 type Write struct {
 	// Runs are agents that said hello, or whose hello changed.

@@ -54,6 +54,8 @@ type Store struct {
 	// maxFiles and maxTemp are lowered by tests.
 	maxFiles int
 	maxTemp  int64
+	log      *os.File               // SQLite's, which is there for as long as the writer is
+	syncLog  func(f *os.File) error // fails in tests
 
 	mu sync.Mutex // serialises what changes the database
 	w  *writer
@@ -78,7 +80,7 @@ func Open(o Options) (_ *Store, err error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open sqlite store: %w", err)
 	}
-	s := &Store{path: filepath.Join(o.Dir, FileName), cache: newEntityCache(32768), maxFiles: maxFiles, maxTemp: maxTemp}
+	s := &Store{path: filepath.Join(o.Dir, FileName), cache: newEntityCache(32768), maxFiles: maxFiles, maxTemp: maxTemp, syncLog: syncFile}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("open sqlite store %s: %w", s.path, err), s.release())
@@ -100,6 +102,10 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	if s.w, err = openWriter(s.path, o.CacheBytes, o.Logger); err != nil {
+		return nil, err
+	}
+	// It is there since the schema was looked at, and stays the same file.
+	if s.log, err = os.Open(s.path + "-wal"); err != nil {
 		return nil, err
 	}
 	if s.readers, err = openReaders(s.path, o.Readers); err != nil {
@@ -157,6 +163,9 @@ func (s *Store) release() error {
 	}
 	if s.w != nil {
 		errs = append(errs, s.w.close())
+	}
+	if s.log != nil {
+		errs = append(errs, s.log.Close())
 	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
@@ -217,12 +226,42 @@ func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) (err error
 	return nil
 }
 
-// change runs f in a transaction of the writer.
+// change runs f in a transaction of the writer, which is on the disk when it returns.
 func (s *Store) change(ctx context.Context, f func(*writer) error) error {
+	if err := s.changeAhead(ctx, f); err != nil {
+		return err
+	}
+	return s.sync()
+}
+
+// changeAhead is change without the disk.
+func (s *Store) changeAhead(ctx context.Context, f func(*writer) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.w.transaction(func() error { return f(s.w) })
+}
+
+// sync brings to the disk what was committed: it is in the log, or was copied from there into the file and synced with it. When that fails,
+// nobody knows what is on the disk, and asking again would not tell: the store takes nothing more.
+func (s *Store) sync() error {
+	err := s.syncLog(s.log)
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("bring the log of the store to the disk: %w", err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.w.broken = err
+	return err
+}
+
+func syncFile(f *os.File) error {
+	for {
+		if err := syscall.Fdatasync(int(f.Fd())); !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
 }

@@ -16,11 +16,19 @@ const insertEvent = `INSERT INTO event (id, time, kind, run, sequence, instance,
 
 // Write implements store.Writer.
 func (s *Store) Write(ctx context.Context, in *store.Write) error {
-	err := s.change(ctx, func(w *writer) error { return w.write(in) })
+	durable, err := s.WriteAhead(ctx, in)
 	if err != nil {
-		return fmt.Errorf("write to the store: %w", err)
+		return err
 	}
-	return nil
+	return durable()
+}
+
+// WriteAhead implements store.Ahead.
+func (s *Store) WriteAhead(ctx context.Context, in *store.Write) (durable func() error, err error) {
+	if err := s.changeAhead(ctx, func(w *writer) error { return w.write(in) }); err != nil {
+		return nil, fmt.Errorf("write to the store: %w", err)
+	}
+	return s.sync, nil
 }
 
 func (w *writer) write(in *store.Write) error {

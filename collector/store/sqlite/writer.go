@@ -58,8 +58,8 @@ func openWriter(path string, cacheBytes int64, log *slog.Logger) (_ *writer, err
 		// Room that became free can be given back to the file system. It holds for a new file only, and must be said first.
 		"auto_vacuum=incremental",
 		"journal_mode=wal",
-		// Every commit is on the disk before it is acknowledged, also when the power fails.
-		"synchronous=full",
+		// Whole after the power has failed, but for what sync has not brought to the disk by then.
+		"synchronous=normal",
 		fmt.Sprintf("cache_size=-%d", cacheBytes/1024),
 		// 32 MiB of log before it is copied back: pages that change often are then copied once.
 		"wal_autocheckpoint=8000",
