@@ -134,6 +134,9 @@ func (s *Store) selectEvents(ctx context.Context, condition string) ([]*spoorv1.
 	return evs, s.name(ctx, flows)
 }
 
+// maxListed is how many keys a statement lists: servers take statements of 256 KiB.
+const maxListed = 5000
+
 // name puts in who is at the other end of flows, where that became known after they were stored.
 func (s *Store) name(ctx context.Context, flows map[uint64]*spoorv1.Flow) error {
 	if len(flows) == 0 {
@@ -145,9 +148,12 @@ func (s *Store) name(ctx context.Context, flows map[uint64]*spoorv1.Flow) error 
 		low, high = min(low, id), max(high, id)
 		keys = append(keys, quote(number(id)))
 	}
-	slices.Sort(keys)
-	d, err := s.client.query(ctx, "SELECT key, body FROM "+s.ledger()+" FINAL WHERE kind = 'name' AND key >= "+quote(number(low))+" AND key <= "+quote(number(high))+
-		" AND key IN ("+strings.Join(keys, ", ")+")")
+	condition := "kind = 'name' AND key >= " + quote(number(low)) + " AND key <= " + quote(number(high))
+	if len(keys) <= maxListed {
+		slices.Sort(keys)
+		condition += " AND key IN (" + strings.Join(keys, ", ") + ")"
+	}
+	d, err := s.client.query(ctx, "SELECT key, body FROM "+s.ledger()+" FINAL WHERE "+condition)
 	if err != nil {
 		return err
 	}
@@ -159,6 +165,9 @@ func (s *Store) name(ctx context.Context, flows map[uint64]*spoorv1.Flow) error 
 		peer := &spoorv1.Endpoint{}
 		if err := proto.Unmarshal(d.bytes(), peer); err != nil {
 			return fmt.Errorf("name of flow %d: %w", id, err)
+		}
+		if flows[id] == nil {
+			continue
 		}
 		flows[id].Peer.Workload, flows[id].Peer.ExecId = peer.GetWorkload(), peer.GetExecId()
 	}
