@@ -210,8 +210,12 @@ verifier-cost: ## Write down what the programs cost the verifier of this kernel 
 		VM_OUT=$$PWD/test/kernels/verifier/testdata/$$kernel-amd64 $(IN_KERNEL) ./test/kernels/verifier -update; done
 
 .PHONY: fuzz
-fuzz: ## Every fuzzer for FUZZTIME, executions (4000x) or a time; before a release: FUZZTIME=3600s
+fuzz: ## Every fuzzer for FUZZTIME, executions (4000x) or a time
 	@$(STAGE) fuzzers tools/fuzz $(FUZZTIME)
+
+.PHONY: fuzz-hour
+fuzz-hour: ## Every fuzzer for an hour, one after the other, before a release
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=1h
 
 .PHONY: image-test
 image-test: ## Build the container images and run each once
