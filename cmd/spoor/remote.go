@@ -26,6 +26,7 @@ import (
 // remote are the flags of every command that asks a collector.
 type remote struct {
 	Collector string        `help:"URL of the collector." default:"http://127.0.0.1:7070"`
+	Cluster   string        `env:"SPOOR_FILTER_CLUSTER" help:"Ask about this cluster only; * matches within its name." placeholder:"NAME"`
 	Timeout   time.Duration `help:"How long to wait for an answer." default:"30s"`
 	CA        string        `name:"ca" help:"Certificates of the authorities that the collector is checked by, as PEM; the system's by default." placeholder:"FILE"`
 	Token     string        `help:"Token to prove who asks; safer in the environment." placeholder:"TOKEN"`
@@ -56,7 +57,7 @@ func (r *remote) dial() (*asker, error) {
 	if r.Token != "" {
 		client.Transport = bearer{token: r.Token, next: client.Transport}
 	}
-	return newAsker(client, url, r.Timeout), nil
+	return newAsker(client, url, r.Timeout, within(r.Cluster)), nil
 }
 
 // bearer adds a token to requests.
@@ -75,8 +76,8 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return next.RoundTrip(r)
 }
 
-func newAsker(client *http.Client, address string, timeout time.Duration) *asker {
-	var options []connect.ClientOption
+func newAsker(client *http.Client, address string, timeout time.Duration, about within) *asker {
+	options := []connect.ClientOption{connect.WithInterceptors(about)}
 	if onThisHost(address) {
 		// Compressing takes longer than everything else that a collector does for an answer; within a host nothing is saved by it.
 		options = append(options, connect.WithAcceptCompression("gzip", nil, nil))

@@ -64,7 +64,7 @@ func (c *upCommand) Run(ctx context.Context, streams *cli.Streams) error {
 	}
 	url := "http://" + centre.Addr().String()
 	// Before the agent, so that its first events are after the view's beginning.
-	view := newView(screen, c.style(streams), newAsker(&http.Client{}, url, askTimeout))
+	view := newView(screen, c.style(streams), newAsker(&http.Client{}, url, askTimeout, ""))
 	watcher, err := agent.New(agent.Options{
 		CollectorURL: url, Node: c.Node, Tier: c.Tier, Without: c.Without, CRISocket: c.CRISocket, Kubeconfig: c.Kubeconfig, Pin: c.Pin, Unpin: c.Pin == agent.PinAuto, Logger: logger, Registerer: registry, Version: cli.BuildInfo().Version,
 	})

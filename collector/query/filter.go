@@ -42,7 +42,7 @@ func (s *Service) filter(ctx context.Context, f *spoorv1.EventFilter) (q store.E
 		}
 		q.Kinds = append(q.Kinds, kind)
 	}
-	if q.Workload, err = pattern("filter.workload", f.GetWorkload()); err != nil {
+	if q.Workload, err = pattern("filter.workload", f.GetWorkload(), "filter.cluster", f.GetCluster()); err != nil {
 		return q, err
 	}
 	if q.Node, err = text("filter.node", f.GetNode()); err != nil {
@@ -95,13 +95,20 @@ func text(field, value string) (string, error) {
 	return value, nil
 }
 
-func pattern(field, value string) (*store.Pattern, error) {
+// pattern reads which workloads are meant, and of which cluster.
+func pattern(field, value, clusterField, cluster string) (*store.Pattern, error) {
 	if _, err := text(field, value); err != nil {
+		return nil, err
+	}
+	if _, err := text(clusterField, cluster); err != nil {
 		return nil, err
 	}
 	p, err := store.ParsePattern(value)
 	if err != nil {
 		return nil, invalid(field, "%w", err)
+	}
+	if p, err = p.In(cluster); err != nil {
+		return nil, invalid(clusterField, "%w", err)
 	}
 	return p, nil
 }

@@ -41,7 +41,7 @@ func (s *Service) listFindings(ctx context.Context, r *spoorv1.ListFindingsReque
 	if len(q.States) == 0 {
 		q.States = []spoorv1.FindingState{stateOpen, stateAcknowledged}
 	}
-	if q.Workload, err = pattern("workload", r.GetWorkload()); err != nil {
+	if q.Workload, err = pattern("workload", r.GetWorkload(), "cluster", r.GetCluster()); err != nil {
 		return nil, err
 	}
 	if q.Rule, err = text("rule", r.GetRule()); err != nil {

@@ -25,7 +25,7 @@ func (s *Service) listEdges(ctx context.Context, r *spoorv1.ListEdgesRequest) (_
 	if q.From, q.To, err = interval("from", r.GetFrom(), "to", r.GetTo()); err != nil {
 		return nil, err
 	}
-	if q.Workload, err = pattern("workload", r.GetWorkload()); err != nil {
+	if q.Workload, err = pattern("workload", r.GetWorkload(), "cluster", r.GetCluster()); err != nil {
 		return nil, err
 	}
 	edges, err := s.o.Store.Edges(ctx, q)

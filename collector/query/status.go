@@ -17,7 +17,12 @@ func (s *Service) GetStatus(ctx context.Context, r *connect.Request[spoorv1.GetS
 	return answer(ctx, s, "GetStatus", r, s.getStatus)
 }
 
-func (s *Service) getStatus(ctx context.Context, _ *spoorv1.GetStatusRequest) (*spoorv1.GetStatusResponse, error) {
+func (s *Service) getStatus(ctx context.Context, r *spoorv1.GetStatusRequest) (*spoorv1.GetStatusResponse, error) {
+	in, err := pattern("", "", "cluster", r.GetCluster())
+	if err != nil {
+		return nil, err
+	}
+	about := scope{workload: in}
 	nodes, err := s.runs(ctx)
 	if err != nil {
 		return nil, err
@@ -31,9 +36,11 @@ func (s *Service) getStatus(ctx context.Context, _ *spoorv1.GetStatusRequest) (*
 		response.Oldest = timestamppb.New(stats.Oldest)
 	}
 	for _, node := range nodes {
-		response.Agents = append(response.Agents, s.agentStatus(&node[len(node)-1]))
+		if last := &node[len(node)-1]; about.concerns(last.Cluster, last.Node) {
+			response.Agents = append(response.Agents, s.agentStatus(last))
+		}
 	}
-	response.Completeness, err = s.completenessOf(ctx, nodes, scope{})
+	response.Completeness, err = s.completenessOf(ctx, nodes, about)
 	return response, err
 }
 

@@ -45,6 +45,26 @@ func (p *Pattern) String() string {
 	return p.Cluster + "/" + p.Namespace + "/" + p.Kind + "/" + p.Name
 }
 
+// In narrows a pattern, or nil, to a cluster, in which * stands for any run of characters as well; an empty one narrows nothing. A pattern
+// that names another cluster is an error.
+func (p *Pattern) In(cluster string) (*Pattern, error) {
+	switch {
+	case cluster == "":
+		return p, nil
+	case strings.Contains(cluster, "/"):
+		return nil, fmt.Errorf("%q is no name of a cluster: write it without a slash", cluster)
+	case p == nil:
+		return &Pattern{Cluster: cluster, Namespace: "*", Kind: "*", Name: "*"}, nil
+	case matchGlob(cluster, p.Cluster):
+		return p, nil
+	case matchGlob(p.Cluster, cluster):
+		narrowed := *p
+		narrowed.Cluster = cluster
+		return &narrowed, nil
+	}
+	return nil, fmt.Errorf("workload %s is in another cluster than %q", p, cluster)
+}
+
 // Match reports whether w is selected. A nil pattern selects everything; any other selects no nil workload.
 func (p *Pattern) Match(w *spoorv1.Workload) bool {
 	if p == nil {

@@ -21,16 +21,16 @@ func (i *Interceptor) restrict(ctx context.Context, p *Person, m any) (err error
 		if r.Filter == nil {
 			r.Filter = &spoorv1.EventFilter{}
 		}
-		r.Filter.Workload, err = p.narrow(r.GetFilter().GetWorkload())
+		r.Filter.Workload, err = p.narrow(r.GetFilter().GetWorkload(), r.GetFilter().GetCluster())
 	case *spoorv1.FollowEventsRequest:
 		if r.Filter == nil {
 			r.Filter = &spoorv1.EventFilter{}
 		}
-		r.Filter.Workload, err = p.narrow(r.GetFilter().GetWorkload())
+		r.Filter.Workload, err = p.narrow(r.GetFilter().GetWorkload(), r.GetFilter().GetCluster())
 	case *spoorv1.ListFindingsRequest:
-		r.Workload, err = p.narrow(r.GetWorkload())
+		r.Workload, err = p.narrow(r.GetWorkload(), r.GetCluster())
 	case *spoorv1.ListEdgesRequest:
-		r.Workload, err = p.narrow(r.GetWorkload())
+		r.Workload, err = p.narrow(r.GetWorkload(), r.GetCluster())
 	case *spoorv1.GetTreeRequest, *spoorv1.GetFindingRequest, *spoorv1.GetStatusRequest:
 		// What is withheld is known from the answer.
 	case *spoorv1.UpdateFindingRequest:
@@ -59,11 +59,14 @@ func (i *Interceptor) restrict(ctx context.Context, p *Person, m any) (err error
 
 // narrow makes a pattern of workloads speak of clusters that somebody may ask about. Each event of an agent is of a workload in the
 // cluster of its certificate.
-func (p *Person) narrow(workload string) (string, error) {
+func (p *Person) narrow(workload, cluster string) (string, error) {
 	if p.Clusters == nil {
 		return workload, nil
 	}
 	parsed, err := store.ParsePattern(workload)
+	if err == nil {
+		parsed, err = parsed.In(cluster)
+	}
 	if err != nil {
 		return workload, nil // for the service to refuse, in its words
 	}
@@ -76,7 +79,7 @@ func (p *Person) narrow(workload string) (string, error) {
 	case pattern.Cluster == "*" && len(p.Clusters) == 1:
 		pattern.Cluster = p.Clusters[0]
 	case pattern.Cluster == "*":
-		return "", denied("%s may ask about several clusters: name one, as the workload %s/*/*/*", p.Name, strings.Join(p.Clusters, "/*/*/* or "))
+		return "", denied("%s may ask about several clusters: name one of %s (--cluster)", p.Name, strings.Join(p.Clusters, ", "))
 	default:
 		return "", denied("%s may ask about %s only", p.Name, strings.Join(p.Clusters, ", "))
 	}

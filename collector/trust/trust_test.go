@@ -218,20 +218,28 @@ func TestNarrow(t *testing.T) {
 	for _, test := range []struct {
 		p          *Person
 		asks, gets string // "": refused
+		cluster    string
 	}{
-		{viewer, "web", "web"},
-		{responder, "", "prod/*/*/*"},
-		{responder, "web", "prod/*/*/web"},
-		{responder, "shop/Deployment/web", "prod/shop/Deployment/web"},
-		{responder, "prod/shop/Deployment/*", "prod/shop/Deployment/*"},
-		{responder, "test/shop/Deployment/web", ""},
-		{responder, "p*/shop/Deployment/web", ""},
-		{responder, "/shop/Deployment/web", ""},
-		{two, "", ""},
-		{two, "test/*/*/*", "test/*/*/*"},
+		{viewer, "web", "web", ""},
+		{responder, "", "prod/*/*/*", ""},
+		{responder, "web", "prod/*/*/web", ""},
+		{responder, "shop/Deployment/web", "prod/shop/Deployment/web", ""},
+		{responder, "prod/shop/Deployment/*", "prod/shop/Deployment/*", ""},
+		{responder, "test/shop/Deployment/web", "", ""},
+		{responder, "p*/shop/Deployment/web", "", ""},
+		{responder, "/shop/Deployment/web", "", ""},
+		{two, "", "", ""},
+		{two, "test/*/*/*", "test/*/*/*", ""},
+		{viewer, "", "", "prod"}, // the service narrows it
+		{responder, "web", "prod/*/*/web", "prod"},
+		{responder, "web", "prod/*/*/web", "*"},
+		{responder, "", "", "test"},
+		{responder, "", "", "pr*"},
+		{two, "web", "test/*/*/web", "test"},
+		{two, "", "", "live"},
 	} {
-		got, err := test.p.narrow(test.asks)
-		if (err != nil) != (test.gets == "") || err == nil && got != test.gets {
+		got, err := test.p.narrow(test.asks, test.cluster)
+		if (err != nil) != (test.gets == "" && test.p.Clusters != nil) || err == nil && got != test.gets {
 			t.Errorf("%s asks about %q and gets %q (%v), want %q", test.p.Name, test.asks, got, err, test.gets)
 		}
 	}

@@ -205,7 +205,9 @@ type EventFilter struct {
 	// Paths that begin with this.
 	PathPrefix string `protobuf:"bytes,7,opt,name=path_prefix,json=pathPrefix,proto3" json:"path_prefix,omitempty"`
 	// Flows and listeners with this address at either end.
-	Address       string `protobuf:"bytes,8,opt,name=address,proto3" json:"address,omitempty"`
+	Address string `protobuf:"bytes,8,opt,name=address,proto3" json:"address,omitempty"`
+	// Of this cluster; * matches within it. The workload must not name another.
+	Cluster       string `protobuf:"bytes,9,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -292,6 +294,13 @@ func (x *EventFilter) GetPathPrefix() string {
 func (x *EventFilter) GetAddress() string {
 	if x != nil {
 		return x.Address
+	}
+	return ""
+}
+
+func (x *EventFilter) GetCluster() string {
+	if x != nil {
+		return x.Cluster
 	}
 	return ""
 }
@@ -780,9 +789,11 @@ func (x *Finding) GetContract() string {
 type ListFindingsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// All but resolved and expired ones when empty.
-	States        []FindingState `protobuf:"varint,1,rep,packed,name=states,proto3,enum=spoor.v1.FindingState" json:"states,omitempty"`
-	Workload      string         `protobuf:"bytes,2,opt,name=workload,proto3" json:"workload,omitempty"`
-	Rule          string         `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`
+	States   []FindingState `protobuf:"varint,1,rep,packed,name=states,proto3,enum=spoor.v1.FindingState" json:"states,omitempty"`
+	Workload string         `protobuf:"bytes,2,opt,name=workload,proto3" json:"workload,omitempty"`
+	Rule     string         `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`
+	// As in EventFilter.
+	Cluster       string `protobuf:"bytes,4,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -834,6 +845,13 @@ func (x *ListFindingsRequest) GetWorkload() string {
 func (x *ListFindingsRequest) GetRule() string {
 	if x != nil {
 		return x.Rule
+	}
+	return ""
+}
+
+func (x *ListFindingsRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
 	}
 	return ""
 }
@@ -1233,7 +1251,9 @@ type ListEdgesRequest struct {
 	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// Edges with this workload at either end, written as in EventFilter.
-	Workload      string `protobuf:"bytes,3,opt,name=workload,proto3" json:"workload,omitempty"`
+	Workload string `protobuf:"bytes,3,opt,name=workload,proto3" json:"workload,omitempty"`
+	// As in EventFilter: edges with an end there.
+	Cluster       string `protobuf:"bytes,4,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1285,6 +1305,13 @@ func (x *ListEdgesRequest) GetTo() *timestamppb.Timestamp {
 func (x *ListEdgesRequest) GetWorkload() string {
 	if x != nil {
 		return x.Workload
+	}
+	return ""
+}
+
+func (x *ListEdgesRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
 	}
 	return ""
 }
@@ -1813,7 +1840,9 @@ func (x *RunSQLResponse) GetMore() bool {
 }
 
 type GetStatusRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Agents of this cluster, as in EventFilter.
+	Cluster       string `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1846,6 +1875,13 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
 	return file_spoor_v1_query_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetStatusRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
 }
 
 type AgentStatus struct {
@@ -2056,7 +2092,7 @@ const file_spoor_v1_query_service_proto_rawDesc = "" +
 	"\x1cspoor/v1/query_service.proto\x12\bspoor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14spoor/v1/event.proto\">\n" +
 	"\fCompleteness\x12\x1a\n" +
 	"\bcomplete\x18\x01 \x01(\bR\bcomplete\x12\x12\n" +
-	"\x04gaps\x18\x02 \x03(\tR\x04gaps\"\x83\x02\n" +
+	"\x04gaps\x18\x02 \x03(\tR\x04gaps\"\x9d\x02\n" +
 	"\vEventFilter\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x14\n" +
@@ -2066,7 +2102,8 @@ const file_spoor_v1_query_service_proto_rawDesc = "" +
 	"\aexec_id\x18\x06 \x01(\tR\x06execId\x12\x1f\n" +
 	"\vpath_prefix\x18\a \x01(\tR\n" +
 	"pathPrefix\x12\x18\n" +
-	"\aaddress\x18\b \x01(\tR\aaddress\"\x8b\x01\n" +
+	"\aaddress\x18\b \x01(\tR\aaddress\x12\x18\n" +
+	"\acluster\x18\t \x01(\tR\acluster\"\x8b\x01\n" +
 	"\x11ListEventsRequest\x12-\n" +
 	"\x06filter\x18\x01 \x01(\v2\x15.spoor.v1.EventFilterR\x06filter\x12\x19\n" +
 	"\bafter_id\x18\x02 \x01(\x04R\aafterId\x12\x14\n" +
@@ -2105,11 +2142,12 @@ const file_spoor_v1_query_service_proto_rawDesc = "" +
 	"\fcompleteness\x18\x10 \x01(\v2\x16.spoor.v1.CompletenessR\fcompleteness\x12\x12\n" +
 	"\x04note\x18\x11 \x01(\tR\x04note\x12?\n" +
 	"\rstate_changed\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\fstateChanged\x12\x1a\n" +
-	"\bcontract\x18\x13 \x01(\tR\bcontract\"u\n" +
+	"\bcontract\x18\x13 \x01(\tR\bcontract\"\x8f\x01\n" +
 	"\x13ListFindingsRequest\x12.\n" +
 	"\x06states\x18\x01 \x03(\x0e2\x16.spoor.v1.FindingStateR\x06states\x12\x1a\n" +
 	"\bworkload\x18\x02 \x01(\tR\bworkload\x12\x12\n" +
-	"\x04rule\x18\x03 \x01(\tR\x04rule\"\x81\x01\n" +
+	"\x04rule\x18\x03 \x01(\tR\x04rule\x12\x18\n" +
+	"\acluster\x18\x04 \x01(\tR\acluster\"\x81\x01\n" +
 	"\x14ListFindingsResponse\x12-\n" +
 	"\bfindings\x18\x01 \x03(\v2\x11.spoor.v1.FindingR\bfindings\x12:\n" +
 	"\fcompleteness\x18\x02 \x01(\v2\x16.spoor.v1.CompletenessR\fcompleteness\"#\n" +
@@ -2139,11 +2177,12 @@ const file_spoor_v1_query_service_proto_rawDesc = "" +
 	"\x0ebytes_received\x18\n" +
 	" \x01(\x04R\rbytesReceived\x12$\n" +
 	"\x0eseen_by_caller\x18\v \x01(\bR\fseenByCaller\x12$\n" +
-	"\x0eseen_by_called\x18\f \x01(\bR\fseenByCalled\"\x8a\x01\n" +
+	"\x0eseen_by_called\x18\f \x01(\bR\fseenByCalled\"\xa4\x01\n" +
 	"\x10ListEdgesRequest\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x1a\n" +
-	"\bworkload\x18\x03 \x01(\tR\bworkload\"u\n" +
+	"\bworkload\x18\x03 \x01(\tR\bworkload\x12\x18\n" +
+	"\acluster\x18\x04 \x01(\tR\acluster\"u\n" +
 	"\x11ListEdgesResponse\x12$\n" +
 	"\x05edges\x18\x01 \x03(\v2\x0e.spoor.v1.EdgeR\x05edges\x12:\n" +
 	"\fcompleteness\x18\x02 \x01(\v2\x16.spoor.v1.CompletenessR\fcompleteness\")\n" +
@@ -2174,8 +2213,9 @@ const file_spoor_v1_query_service_proto_rawDesc = "" +
 	"\x0eRunSQLResponse\x12\x18\n" +
 	"\acolumns\x18\x01 \x03(\tR\acolumns\x12$\n" +
 	"\x04rows\x18\x02 \x03(\v2\x10.spoor.v1.SQLRowR\x04rows\x12\x12\n" +
-	"\x04more\x18\x03 \x01(\bR\x04more\"\x12\n" +
-	"\x10GetStatusRequest\"\xf8\x02\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\",\n" +
+	"\x10GetStatusRequest\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\"\xf8\x02\n" +
 	"\vAgentStatus\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +

@@ -4,12 +4,22 @@
 
 const timeout = 15_000;
 
+// The page is about one cluster when its address says so, for example ?cluster=prod.
+export const cluster = new URLSearchParams(location.search).get("cluster") ?? "";
+
+function narrow(method, request) {
+  if (!cluster) return request;
+  if (method === "ListEvents") return { ...request, filter: { ...request.filter, cluster } };
+  if (["ListFindings", "ListEdges", "GetStatus"].includes(method)) return { ...request, cluster };
+  return request; // one process, or one finding
+}
+
 // ask calls a method of QueryService and returns its answer. Numbers of 64 bits are strings in it (ProtoJSON).
 export async function ask(method, request = {}) {
   const response = await fetch(`/spoor.v1.QueryService/${method}`, {
     method: "POST",
     headers: { "Content-Type": "application/json", "Connect-Protocol-Version": "1" },
-    body: JSON.stringify(request),
+    body: JSON.stringify(narrow(method, request)),
     signal: AbortSignal.timeout(timeout),
   });
   const body = await response.json().catch(() => ({}));

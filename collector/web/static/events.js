@@ -61,7 +61,7 @@ export function startEvents({ gaps, failed, answered }) {
       if ($(id).value) query.set(id, $(id).value);
       else query.delete(id);
     }
-    history.replaceState(null, "", query.size ? `#${query}` : location.pathname);
+    history.replaceState(null, "", `${location.pathname}${location.search}${query.size ? `#${query}` : ""}`);
   }
 
   function recall() {

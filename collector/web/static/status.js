@@ -2,7 +2,7 @@
 
 // The strip at the top: is anybody there, what can they see, what could be missing.
 
-import { ask, every } from "./api.js";
+import { ask, cluster, every } from "./api.js";
 import { $, h, setText } from "./dom.js";
 import { ago, clock, plural, printable, size } from "./text.js";
 
@@ -58,6 +58,7 @@ export function startStatus() {
       answered("status");
       gaps("status", status.completeness);
       $("agents").replaceChildren(...agents(status.agents ?? []));
+      offer(status.agents ?? []);
       const now = { at: performance.now(), events: Number(status.events ?? 0) };
       const rate = before ? Math.max(0, ((now.events - before.events) * 1000) / (now.at - before.at)) : 0;
       before = now;
@@ -67,6 +68,23 @@ export function startStatus() {
       failed("status", error);
     }
   }
+
+  // offer lets people choose a cluster where there are several to choose from, or leave the one that is shown.
+  const clusters = new Set(cluster ? [cluster] : []);
+  function offer(list) {
+    const known = clusters.size;
+    for (const a of list) if (a.cluster) clusters.add(a.cluster);
+    $("clusters").hidden = !cluster && clusters.size < 2;
+    if (clusters.size === known && $("cluster").options.length) return;
+    $("cluster").replaceChildren(h("option", { value: "" }, "all"), ...[...clusters].sort().map((c) => h("option", { value: c }, printable(c))));
+    $("cluster").value = cluster;
+  }
+  $("cluster").addEventListener("change", () => {
+    const query = new URLSearchParams(location.search);
+    if ($("cluster").value) query.set("cluster", $("cluster").value);
+    else query.delete("cluster");
+    location.search = query;
+  });
 
   function agents(list) {
     if (!list.length) return [h("li", { class: "bad" }, "no agent has reported")];
