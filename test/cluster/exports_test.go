@@ -179,7 +179,9 @@ func TestExports(t *testing.T) {
 			taken[o.GetKind()]++
 			last = o
 		}
-		a.kubeconform(made)
+		if valid, _ := a.kubeconform(made...); valid != len(made) {
+			t.Errorf("kubeconform takes %d of the %d objects of %s", valid, len(made), file)
+		}
 		for _, patch := range l.exported("readonly", file, "--manifests", manifests) {
 			a.patch(patch)
 			taken["patch"]++
@@ -192,6 +194,9 @@ func TestExports(t *testing.T) {
 	}
 	if status, answer, _ := a.send(http.MethodPost, resources(spoilt), "application/json", true, l.json(spoilt)); status != http.StatusBadRequest || !bytes.Contains(answer, []byte("unknown field")) {
 		t.Errorf("an unknown field was taken: %d %s", status, answer)
+	}
+	if _, invalid := a.kubeconform(spoilt); invalid != 1 {
+		t.Error("kubeconform takes an unknown field")
 	}
 	want := map[string]int{"Contract": 6, "NetworkPolicy": 6, "CiliumNetworkPolicy": 6, "patch": 6}
 	t.Logf("taken: %v", taken)

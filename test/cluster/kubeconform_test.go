@@ -8,14 +8,16 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// kubeconform checks objects as people do in CI, by JSON schemas. Those are made of what the server itself publishes.
-func (a *apiServer) kubeconform(objects []*unstructured.Unstructured) {
+// kubeconform checks objects as people do in CI, by JSON schemas, and returns how many it says are valid and how many are not. The schemas
+// are made of what the server itself publishes.
+func (a *apiServer) kubeconform(objects ...*unstructured.Unstructured) (valid, invalid int) {
 	a.Helper()
 	dir := a.TempDir()
 	var all bytes.Buffer
@@ -32,10 +34,18 @@ func (a *apiServer) kubeconform(objects []*unstructured.Unstructured) {
 	if err := os.WriteFile(file, all.Bytes(), 0o600); err != nil {
 		a.Fatal(err)
 	}
-	said := a.command("go", "-C", "../formats", "tool", "kubeconform", "-strict", "-summary", "-schema-location", filepath.Join(dir, "{{ .ResourceKind }}.json"), file)
-	if want := fmt.Sprintf("Valid: %d, Invalid: 0, Errors: 0, Skipped: 0", len(objects)); !strings.Contains(said, want) {
-		a.Errorf("kubeconform says %s, and not %s", said, want)
+	cmd := exec.CommandContext(a.Context(), "go", "-C", "../formats", "tool", "kubeconform", "-strict", "-summary", "-output", "json",
+		"-schema-location", filepath.Join(dir, "{{ .ResourceKind }}.json"), file)
+	var problem bytes.Buffer
+	cmd.Stderr = &problem
+	out, err := cmd.Output() // its exit code says no more than what it writes
+	var said struct {
+		Summary struct{ Valid, Invalid, Errors, Skipped int }
 	}
+	if json.Unmarshal(out, &said) != nil || said.Summary.Errors+said.Summary.Skipped > 0 || said.Summary.Valid+said.Summary.Invalid != len(objects) {
+		a.Fatalf("kubeconform: %v: %s%s", err, out, problem.Bytes())
+	}
+	return said.Summary.Valid, said.Summary.Invalid
 }
 
 // schema is the one of an object's kind, in which no field may be that is not named.
