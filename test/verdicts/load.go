@@ -139,6 +139,19 @@ func command(argv ...string) load {
 	return func(ctx context.Context, s *stage, _ int) error { return s.command(ctx, argv...) }
 }
 
+// onceUp tries for 20 seconds: a server that listens may still be starting.
+func onceUp(l load) load {
+	return func(ctx context.Context, s *stage, n int) (err error) {
+		for range 40 {
+			if err = l(ctx, s, n); err == nil || ctx.Err() != nil {
+				return err
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+		return err
+	}
+}
+
 func (s *stage) command(ctx context.Context, argv ...string) error {
 	args := make([]string, len(argv))
 	for i, a := range argv {

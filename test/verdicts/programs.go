@@ -180,7 +180,7 @@ func programs() []program {
 				}
 				return s.command(ctx, as("postgres", pg+"initdb", "-D", "@dir@/data", "-A", "trust", "-U", "postgres")...)
 			},
-			load: command("psql", "-qh", "127.0.0.1", "-p", "@port@", "-U", "postgres", "-c", "CREATE TABLE IF NOT EXISTS visits (at timestamptz); INSERT INTO visits SELECT now() FROM generate_series(1, 1000); SELECT count(*) FROM visits; CHECKPOINT"),
+			load: onceUp(command("psql", "-qh", "127.0.0.1", "-p", "@port@", "-U", "postgres", "-c", "CREATE TABLE IF NOT EXISTS visits (at timestamptz); INSERT INTO visits SELECT now() FROM generate_series(1, 1000); SELECT count(*) FROM visits; CHECKPOINT")),
 		},
 		{
 			name: "mariadb", contract: stateless,
