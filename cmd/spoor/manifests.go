@@ -41,6 +41,7 @@ type manifest struct {
 		} `json:"template"`
 		Ports []struct {
 			Port       uint16             `json:"port"`
+			NodePort   uint16             `json:"nodePort"`
 			TargetPort intstr.IntOrString `json:"targetPort"`
 			Protocol   string             `json:"protocol"`
 		} `json:"ports"`
@@ -158,9 +159,11 @@ func (f *manifests) service(m *manifest, namespace string) {
 		case p.TargetPort.IntVal > 0 && p.TargetPort.IntVal < 1<<16:
 			target.Number = uint16(p.TargetPort.IntVal)
 		}
-		f.services = append(f.services, export.Service{
-			Pods: pods, Port: p.Port, Transport: contract.Transport(strings.ToLower(p.Protocol)), Target: target,
-		})
+		s := export.Service{Pods: pods, Port: p.Port, Transport: contract.Transport(strings.ToLower(p.Protocol)), Target: target}
+		f.services = append(f.services, s)
+		if s.Port = p.NodePort; s.Port > 0 { // the same pods, by the address of any node
+			f.services = append(f.services, s)
+		}
 	}
 }
 

@@ -156,7 +156,7 @@ func TestExports(t *testing.T) {
 		})
 	}
 	l.kubectl("apply", "-f", l.apply("services.yaml"))
-	l.kubectl("apply", "-f", l.apply("shop.yaml", "@DISK@", "/disk", "@RECEIPTS@", "/receipts"))
+	l.kubectl("apply", "-f", l.apply("shop.yaml", "@DISK@", "/disk", "@DESK@", "/desk", "@RECEIPTS@", "/receipts"))
 	manifests := filepath.Join(l.temp, "cluster.yaml")
 	if err := os.WriteFile(manifests, []byte(l.kubectl("get", "deploy,sts,ds,svc", "-A", "-o", "yaml")), 0o600); err != nil {
 		t.Fatal(err)

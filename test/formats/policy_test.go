@@ -169,17 +169,16 @@ func (s *shop) traffic(t *testing.T, ev *spoorv1.Event) (traffic *matcher.Traffi
 	}
 	traffic.Source, traffic.ResolvedPort = me, int(f.GetPeer().GetPort())
 	traffic.Destination = s.peer(func(p *pod) bool { return p.Status.PodIP == peer.String() }, peer.String())
+	called := int32(f.GetPeer().GetPort()) //nolint:gosec // a port
 	for _, service := range s.services {
-		if service.Spec.ClusterIP != peer.String() {
-			continue
-		}
+		here := service.Spec.ClusterIP == peer.String()
 		for _, port := range service.Spec.Ports {
-			if port.Port == int32(f.GetPeer().GetPort()) && cmp.Or(port.Protocol, "TCP") == string(traffic.Protocol) { //nolint:gosec // a port
+			if (here && port.Port == called || s.nodes[peer.String()] && port.NodePort == called) && cmp.Or(port.Protocol, "TCP") == string(traffic.Protocol) {
 				traffic.ResolvedPort = port.TargetPort
 				traffic.Destination = s.peer(func(p *pod) bool { return covers(service.Spec.Selector, p.Metadata.Labels) }, "")
 			}
 		}
-		if traffic.Destination.Internal == nil {
+		if here && traffic.Destination.Internal == nil {
 			t.Fatalf("nobody is behind %v", f)
 		}
 	}

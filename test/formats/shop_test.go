@@ -27,6 +27,7 @@ type shop struct {
 	pods               []*pod
 	services           []*service
 	owners             []*object
+	nodes              map[string]bool // by address
 	// Flows of kubelets, about which no policy is asked.
 	kubelets int
 }
@@ -45,7 +46,7 @@ type object struct {
 type pod struct {
 	object
 	Spec   struct{ HostNetwork bool }
-	Status struct{ PodIP string }
+	Status struct{ PodIP, HostIP string }
 }
 
 type service struct {
@@ -55,6 +56,7 @@ type service struct {
 		Selector  map[string]string
 		Ports     []struct {
 			Port       int32
+			NodePort   int32
 			TargetPort int
 			Protocol   string
 		}
@@ -63,7 +65,7 @@ type service struct {
 
 func openShop(t *testing.T) *shop {
 	t.Helper()
-	s := &shop{recording: filepath.Join(*shopDir, "events.jsonl.gz"), cluster: filepath.Join(*shopDir, "cluster.yaml")}
+	s := &shop{recording: filepath.Join(*shopDir, "events.jsonl.gz"), cluster: filepath.Join(*shopDir, "cluster.yaml"), nodes: map[string]bool{}}
 	file, err := os.Open(s.recording)
 	if err != nil {
 		t.Fatal(err)
@@ -117,6 +119,7 @@ func (s *shop) add(t *testing.T, item any) {
 		p := &pod{}
 		decode(p)
 		s.pods = append(s.pods, p)
+		s.nodes[p.Status.HostIP] = true
 	case "Service":
 		v := &service{}
 		decode(v)
