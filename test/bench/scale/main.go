@@ -16,14 +16,14 @@ var options struct {
 	Nodes []int `arg:"" optional:"" help:"Sizes of fleets; 10, 1,000 and 50,000."`
 
 	Rate    float64 `help:"Events a second of a node." default:"4"`
-	Flushes float64 `help:"Batches a second of a node that has events." default:"2"`
+	Flushes float64 `help:"Batches a second of a node that has events." default:"1"`
 	Days    float64 `help:"Days that events are kept." default:"7"`
 	Cores   float64 `help:"Processors of a collector." default:"2"`
 	Disk    float64 `help:"Disk of a collector, GiB." default:"1000"`
 	Memory  float64 `help:"Memory of a collector, GiB." default:"8"`
 	Most    float64 `help:"Share of a bound that is planned with." default:"0.6"`
 
-	EventCPU  float64 `name:"event-cpu" help:"Processor time of an event in a large batch, µs." default:"48"`
+	EventCPU  float64 `name:"event-cpu" help:"Processor time of an event in a large batch, µs." default:"22"`
 	BatchCPU  float64 `name:"batch-cpu" help:"Processor time of a batch besides its events, µs." default:"180"`
 	Writer    float64 `help:"Share of that in the one goroutine that commits." default:"0.55"`
 	Bytes     float64 `help:"Bytes of an event in the store." default:"105"`
