@@ -185,7 +185,7 @@ test-cgroup2: build ## Units, logins, docker, podman, CRI-O and NFS in a virtual
 	@test/kernels/fetch 6.1
 	@$(SUDO:sudo=sudo -E) test/cgroup/machine/image >/dev/null
 	@failed=0; for cgroups in $(CGROUPS); do \
-		$(STAGE) "cgroup $$cgroups" env CGO_ENABLED=0 $(GO) test -count=1 -timeout=40m -v -run 'TestSystemd$$|TestCRIO$$' \
+		$(STAGE) "cgroup $$cgroups" env CGO_ENABLED=0 $(GO) test -count=1 -timeout=40m -v -run 'TestSystemd$$|TestCRIO$$|TestNFS$$' \
 			-exec "$$PWD/test/cgroup/machine/exec $$cgroups" ./test/cgroup || failed=1; \
 	done; exit $$failed
 
