@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"sync"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -27,7 +29,28 @@ func (g *grammar) Run(ctx context.Context, streams *cli.Streams) error {
 	if g.Unpin {
 		return cli.Unpin(g.Pin, streams)
 	}
-	return g.AgentFlags.Run(ctx, streams)
+	ctx, stop := context.WithCancel(ctx)
+	var background sync.WaitGroup
+	background.Go(func() { giveBack(ctx) })
+	err := g.AgentFlags.Run(ctx, streams)
+	stop()
+	background.Wait()
+	return err
+}
+
+// giveBack returns to the system, every minute, what the runtime has and does not use. By itself it keeps what it had at most until it
+// has collected twice, which is minutes where little is allocated, and much of it for good.
+func giveBack(ctx context.Context) {
+	minute := time.NewTicker(time.Minute)
+	defer minute.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-minute.C:
+			debug.FreeOSMemory()
+		}
+	}
 }
 
 // showVersion is a flag that prints the version and ends.
