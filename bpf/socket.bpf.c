@@ -26,6 +26,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define TCP_CLOSE_WAIT 8
 #define TCP_LISTEN 10
 
+/* All others are on the way to CLOSE, and say nothing. */
+#define TELLING (1 << TCP_ESTABLISHED | 1 << TCP_SYN_SENT | 1 << TCP_SYN_RECV | 1 << TCP_CLOSE | 1 << TCP_LISTEN)
+
 /* In the process that connects or listens. */
 static __always_inline void begin(struct sock *sk, __u8 role)
 {
@@ -151,11 +154,6 @@ static __always_inline void change_state(struct sock *sk, int old, int state)
 		if (old == TCP_LISTEN) /* not one of two that connect to each other */
 			inherit(sk);
 		return;
-	case TCP_ESTABLISHED:
-	case TCP_CLOSE:
-		break;
-	default: /* on the way to CLOSE */
-		return;
 	}
 	owner = bpf_map_lookup_elem(&owners, &address);
 	if (!owner) {
@@ -178,7 +176,7 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int state)
 	__u32 cpu = bpf_get_smp_processor_id() & (TURN_CPUS - 1);
 	unsigned long flags;
 
-	if (!my_turn())
+	if (!(1 << state & TELLING) || !my_turn())
 		return 0;
 	if (bpf_local_irq_save) {
 		bpf_local_irq_save(&flags);
@@ -200,7 +198,8 @@ int BPF_PROG(socket_state_again, struct sock *sk, int old, int state)
 	if (!running[bpf_get_smp_processor_id() & (TURN_CPUS - 1)].first || !my_turn())
 		return 0;
 	__sync_fetch_and_add(&rescued, 1);
-	change_state(sk, old, state);
+	if (1 << state & TELLING)
+		change_state(sk, old, state);
 	return 0;
 }
 
