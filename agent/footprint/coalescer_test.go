@@ -120,8 +120,7 @@ func TestKeysThatWereQuietForLongerThanTheirPauseAreForgotten(t *testing.T) {
 // TestALongerPauseMergesMore: while the spool fills up, more is summed up in one, and nothing of it is left out.
 func TestALongerPauseMergesMore(t *testing.T) {
 	c := newSum(t, 10)
-	told, total := 0, 0
-	second := 0
+	total, second := 0, 0
 	run := func(until int) (events int) {
 		for ; second < until; second++ {
 			now := start.Add(time.Duration(second) * time.Second)
@@ -133,16 +132,16 @@ func TestALongerPauseMergesMore(t *testing.T) {
 		}
 		return events
 	}
-	if told = run(403); told < 100 {
+	if told := run(403); told < 100 {
 		t.Errorf("told %d times in 400 s, with pauses of 4 s", told)
 	}
 	c.SetMax(40 * time.Second)
-	if told = run(803); told > 14 {
+	if told := run(803); told > 14 {
 		t.Errorf("told %d times in 400 s, with pauses of 40 s", told)
 	}
 	c.SetMax(4 * time.Second)
 	run(850) // what was being summed up keeps its pause
-	if told = run(1250); told < 99 {
+	if told := run(1250); told < 99 {
 		t.Errorf("told %d times in 400 s, with pauses of 4 s again", told)
 	}
 	for _, v := range c.Due(start, nil) {
