@@ -59,10 +59,24 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
+// command runs it with its templates in place, which Debian's looks for below /usr/share. Where the package is unpacked and not installed,
+// it gets a /usr/share of its own, in a mount namespace.
+func (m *manager) command(args ...string) *exec.Cmd {
+	m.Helper()
+	const templates = "/usr/share/prometheus/alertmanager"
+	unpacked := filepath.Join(filepath.Dir(m.binary), "..", "share", "prometheus", "alertmanager")
+	_, missing := os.Stat(templates)
+	if _, err := os.Stat(unpacked); missing == nil || err != nil {
+		return exec.Command(m.binary, args...)
+	}
+	own := `mount -t tmpfs none /usr/share && mkdir -p "$1" && cp "$2"/*.tmpl "$1" && shift 2 && exec "$@"`
+	return exec.Command("unshare", append([]string{"--map-root-user", "--mount", "sh", "-c", own, "sh", templates, unpacked, m.binary}, args...)...)
+}
+
 // start returns when it is ready; stop ends it.
 func (m *manager) start() (stop func()) {
 	m.Helper()
-	cmd := exec.Command(m.binary, "--config.file="+filepath.Join(m.dir, "config.yml"), "--storage.path="+filepath.Join(m.dir, "data"),
+	cmd := m.command("--config.file="+filepath.Join(m.dir, "config.yml"), "--storage.path="+filepath.Join(m.dir, "data"),
 		"--web.listen-address="+m.address, "--cluster.listen-address=")
 	cmd.Stdout, cmd.Stderr = m.Output(), m.Output()
 	if err := cmd.Start(); err != nil {
