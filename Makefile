@@ -63,6 +63,7 @@ test: ## Everything that must pass; needs root for the parts that load eBPF prog
 	@$(STAGE) "formats of others" $(MAKE) --no-print-directory test-formats
 	@$(STAGE) "web page" $(MAKE) --no-print-directory test-web
 	@$(STAGE) "integration tests" $(MAKE) --no-print-directory integration
+	@$(STAGE) "pods that come and go" $(MAKE) --no-print-directory test-churn CHURN=10s
 	@$(STAGE) "kernel 6.1" $(MAKE) --no-print-directory test-kernel
 	@$(STAGE) --summary
 	@grep -hE '^(ok|FAIL|---)' build/unit.log build/web.log build/integration.log
