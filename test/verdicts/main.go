@@ -44,6 +44,10 @@ func main() {
 }
 
 func start() int {
+	if len(os.Args) > 1 && os.Args[1] == apartRole {
+		fmt.Fprintln(os.Stderr, "verdicts:", runApart(os.Args[2:]))
+		return 3
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	o := options{out: os.Stdout}

@@ -108,13 +108,6 @@ func job(name, mode string, args ...string) program {
 	}
 }
 
-// apart gives it mounts of its own, as containers and most units of a service manager have: what it has of the node's disk is a
-// folder of the node's then, and not its own.
-func apart(p program) program {
-	p.argv = append([]string{"unshare", "--mount", "--"}, p.argv...)
-	return p
-}
-
 func (p program) with(contract string) program {
 	p.contract = contract
 	return p
