@@ -3,8 +3,6 @@
 package contract
 
 import (
-	"bufio"
-	"compress/gzip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,41 +11,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"google.golang.org/protobuf/encoding/protojson"
 
-	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/test/recording"
 )
-
-// recorded reads the recording of the shop in a real cluster that test/formats has.
-func recorded(t *testing.T) (events []*spoorv1.Event) {
-	t.Helper()
-	file, err := os.Open("../test/formats/testdata/shop/events.jsonl.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	plain, err := gzip.NewReader(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(plain)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		ev := &spoorv1.Event{}
-		if err := protojson.Unmarshal(lines.Bytes(), ev); err != nil {
-			t.Fatal(err)
-		}
-		events = append(events, ev)
-	}
-	if lines.Err() != nil {
-		t.Fatal(lines.Err())
-	}
-	return events
-}
 
 // What is found in a recording of a real cluster by the contracts that were learned from it, and by those in which nothing is allowed.
 func TestRecordedShop(t *testing.T) {
-	events := recorded(t)
+	events := recording.Read(t, "../test/formats/testdata/shop/events.jsonl.gz")
 	learner := NewLearner(LearnOptions{For: time.Second, Quiet: time.Second, Instances: 1})
 	for _, ev := range events {
 		learner.Observe(ev)

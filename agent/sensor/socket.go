@@ -145,11 +145,19 @@ func (s *Socket) lookAtLiving() error {
 	if waiting <= 0 {
 		return nil
 	}
-	if err := iterate(s.objects.SocketOpened, s.objects.Owners, silent); err != nil {
+	if err := s.tellLiving(); err != nil {
 		return err
 	}
 	end := time.Now()
 	s.look = end.Add(lookFor * end.Sub(begin))
+	return nil
+}
+
+// tellLiving tells of all connections that are there and whose beginning nobody has told.
+func (s *Socket) tellLiving() error {
+	if err := iterate(s.objects.SocketOpened, s.objects.Owners, silent); err != nil {
+		return fmt.Errorf("look at the connections that live on: %w", err)
+	}
 	return nil
 }
 
@@ -187,8 +195,8 @@ const adopted = 3
 // CountBytes adds what went over the connections that live on to their facts.
 func (s *Socket) CountBytes() error {
 	if s.patient { // also those that an earlier agent's programs did not count as waiting
-		if err := iterate(s.objects.SocketOpened, s.objects.Owners, silent); err != nil {
-			return fmt.Errorf("look at the connections that live on: %w", err)
+		if err := s.tellLiving(); err != nil {
+			return err
 		}
 	}
 	if err := iterate(s.objects.SocketBytes, s.objects.Owners, silent); err != nil {
@@ -200,7 +208,7 @@ func (s *Socket) CountBytes() error {
 // Exchange ends the current interval, as File.Exchange does.
 func (s *Socket) Exchange() (bool, error) {
 	if err := s.lookAtLiving(); err != nil {
-		return false, fmt.Errorf("look at the connections that live on: %w", err)
+		return false, fmt.Errorf("socket sensor: %w", err)
 	}
 	var touched uint64
 	if err := s.objects.Touched.Get(&touched); err != nil {

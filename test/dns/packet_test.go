@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/spoor/spoor/agent/kernel"
 	"github.com/spoor/spoor/bpf"
 )
 
@@ -43,7 +44,12 @@ func TestPackets(t *testing.T) {
 		}
 		return counted(t, objects.Losses) - before
 	}
-	if taken(frame(unix.ETH_P_IP, ipv4(5, unix.IPPROTO_UDP), udp(53, message))) == 0 && before(t, 6, 13) {
+	var major, minor int
+	release, _ := kernel.Release()
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	if old := major < 6 || major == 6 && minor < 13; old && taken(frame(unix.ETH_P_IP, ipv4(5, unix.IPPROTO_UDP), udp(53, message))) == 0 {
 		t.Skip("kernels before 6.13 do not let such a program read the packet when it is run alone")
 	}
 	for _, c := range []struct {
@@ -120,18 +126,4 @@ func counted(t *testing.T, losses *ebpf.Map) uint64 {
 		}
 	}
 	return sum
-}
-
-// before reports whether the running kernel is older than major.minor.
-func before(t *testing.T, major, minor int) bool {
-	t.Helper()
-	var is [2]int
-	var name unix.Utsname
-	if err := unix.Uname(&name); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &is[0], &is[1]); err != nil {
-		t.Fatal(err)
-	}
-	return is[0] < major || is[0] == major && is[1] < minor
 }

@@ -3,17 +3,15 @@
 package formats_test
 
 import (
-	"bufio"
-	"compress/gzip"
 	"flag"
 	"os"
 	"path/filepath"
 	"testing"
 
-	"google.golang.org/protobuf/encoding/protojson"
 	"sigs.k8s.io/yaml"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	recordings "github.com/spoor/spoor/test/recording"
 )
 
 // `make test-cluster` leaves a recording in build/shop. The one in testdata is such a one, without what belongs to the nodes, and
@@ -66,27 +64,7 @@ type service struct {
 func openShop(t *testing.T) *shop {
 	t.Helper()
 	s := &shop{recording: filepath.Join(*shopDir, "events.jsonl.gz"), cluster: filepath.Join(*shopDir, "cluster.yaml"), nodes: map[string]bool{}}
-	file, err := os.Open(s.recording)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	plain, err := gzip.NewReader(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(plain)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		ev := &spoorv1.Event{}
-		if err := protojson.Unmarshal(lines.Bytes(), ev); err != nil {
-			t.Fatal(err)
-		}
-		s.events = append(s.events, ev)
-	}
-	if lines.Err() != nil || len(s.events) == 0 {
-		t.Fatalf("%d events: %v", len(s.events), lines.Err())
-	}
+	s.events = recordings.Read(t, s.recording)
 	data, err := os.ReadFile(s.cluster)
 	if err != nil {
 		t.Fatal(err)

@@ -23,6 +23,7 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
+	"github.com/spoor/spoor/agent/kernel"
 	"github.com/spoor/spoor/bpf"
 )
 
@@ -111,12 +112,9 @@ func measured(t *testing.T) map[string]cost {
 // file is named after the kernel's series and the architecture: 6.1-amd64.
 func file(t *testing.T) string {
 	t.Helper()
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		t.Fatal(err)
-	}
 	var major, minor int
-	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); err != nil {
+	release, _ := kernel.Release()
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
 		t.Fatal(err)
 	}
 	return filepath.Join("testdata", fmt.Sprintf("%d.%d-%s", major, minor, runtime.GOARCH))
