@@ -107,7 +107,7 @@ test-kernels: build ## The integration tests on Debian's kernels 5.10, 6.1 and 6
 .PHONY: test-kernel
 test-kernel: build ## The same in short: what is seen on kernel 6.1, ext4 and xfs
 	@test/kernels/deps
-	@CGO_ENABLED=0 $(GO) test -count=1 -timeout=60m -exec "$$PWD/test/kernels/run 6.1 -s ext4,xfs -m sctp" ./test/coverage
+	@CGO_ENABLED=0 $(GO) test -count=1 -timeout=60m -exec "$$PWD/test/kernels/run 6.1 -s ext4,xfs -m sctp,nft_nat,nft_chain_nat" ./test/coverage
 
 .PHONY: test-upgrade
 test-upgrade: build ## Replace the agent 100 times under load, and look for facts that are missing or doubled

@@ -87,7 +87,7 @@ func All() []*Act {
 		fileNameActs(), fileAttributeActs(), fileWriterActs(), fileOddNameActs(), fileQuietActs(),
 		fileProgramActs(), fileServiceActs(),
 		memoryActs(),
-		tcpActs(), tcpFailureActs(), udpActs(), unixActs(), otherSocketActs(),
+		tcpActs(), tcpFailureActs(), natActs(), udpActs(), unixActs(), otherSocketActs(),
 		execActs(), exitActs(), namespaceActs(),
 	)
 }

@@ -194,7 +194,11 @@ func checks() map[string]check {
 				t.Errorf("flow is %+v", f)
 			}
 		}),
-		"tcp4-reset":       after(flowsMirror),
+		"tcp4-reset": after(flowsMirror),
+		"tcp4-dnat": after(translated(
+			netip.AddrFrom4([4]byte{198, 51, 100, 1}), netip.AddrFrom4([4]byte{198, 51, 100, 10}), netip.AddrFrom4([4]byte{198, 51, 100, 1}))),
+		"tcp4-snat": after(translated(
+			netip.AddrFrom4([4]byte{198, 51, 100, 1}), netip.AddrFrom4([4]byte{198, 51, 100, 1}), netip.AddrFrom4([4]byte{198, 51, 100, 2}))),
 		"udp4-connected":   after(flowsMirror),
 		"udp4-unconnected": after(flowsMirror),
 		"udp6-connected":   after(flowsMirror),
@@ -473,110 +477,4 @@ func sharesEachOther(kind spoorv1.Share_Kind) func(*testing.T, *Result) {
 			}
 		}
 	}
-}
-
-// flowsMirror: what one end sent the other received.
-func flowsMirror(t *testing.T, r *Result) {
-	t.Helper()
-	var out, in []*Flow
-	for _, e := range r.Facts {
-		switch {
-		case e.Flow == nil:
-		case e.Flow.Direction == outbound:
-			out = append(out, e.Flow)
-		default:
-			in = append(in, e.Flow)
-		}
-	}
-	if len(out) != 1 || len(in) != 1 {
-		t.Fatalf("%d flows out, %d in", len(out), len(in))
-	}
-	a, b := out[0], in[0]
-	if a.Local != b.Peer || a.Peer != b.Local || a.Sent != b.Received || a.Received != b.Sent || a.Netns != b.Netns || a.Sent == 0 {
-		t.Errorf("ends do not agree: %+v, %+v", a, b)
-	}
-}
-
-func bothEnds(closed int) func(*testing.T, *Result) {
-	return func(t *testing.T, r *Result) {
-		t.Helper()
-		flowsMirror(t, r)
-		for _, e := range r.Facts {
-			if f := e.Flow; f != nil && (f.Opened != 1 || f.Closed != closed || f.Received == 0) {
-				t.Errorf("flow of %s is %+v", e.Role, f)
-			}
-		}
-	}
-}
-
-func peersAre(a netip.Addr) func(*testing.T, *Result) {
-	return func(t *testing.T, r *Result) {
-		t.Helper()
-		for _, e := range r.Facts {
-			if e.Flow != nil && (e.Flow.Peer.Addr() != a || e.Flow.Local.Addr() != a) {
-				t.Errorf("%s talks from %v to %v", e.Role, e.Flow.Local, e.Flow.Peer)
-			}
-		}
-	}
-}
-
-// established: the kernel lists the connection (proc_pid_net(5)).
-func established(t *testing.T, r *Result) {
-	t.Helper()
-	f := find(t, r, Connection, roleActor).Flow
-	table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp", r.Tgid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := fmt.Sprintf("0100007F:%04X 0100007F:%04X 01 ", f.Local.Port(), f.Peer.Port())
-	if !strings.Contains(string(table), want) {
-		t.Errorf("%s is not in\n%s", want, table)
-	}
-}
-
-// runs: the executed process is there and has these arguments.
-func runs(right func([]string) bool) func(*testing.T, *Result) {
-	return func(t *testing.T, r *Result) {
-		t.Helper()
-		e := find(t, r, ProcessStart, "image")
-		cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", e.Tgid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := strings.Join(e.Process.Args, "\x00") + "\x00"; got != string(cmdline) {
-			t.Errorf("arguments are %d bytes, not the %d of cmdline", len(got), len(cmdline))
-		}
-		if !right(e.Process.Args) {
-			t.Errorf("%d arguments: %.200q", len(e.Process.Args), e.Process.Args)
-		}
-		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", e.Tgid))
-		if err != nil || exe != e.Process.Exe {
-			t.Errorf("executable is %s: %v, not %s", exe, err, e.Process.Exe)
-		}
-		if e.Process.ParentTgid != r.Tgid {
-			t.Errorf("parent is %d, not %d", e.Process.ParentTgid, r.Tgid)
-		}
-	}
-}
-
-func exited(code, signal int) func(*testing.T, *Result) {
-	return func(t *testing.T, r *Result) {
-		t.Helper()
-		if p := only(t, r, ProcessExit).Process; p.ExitCode != code || p.Signal != signal || p.ParentTgid != r.Tgid {
-			t.Errorf("exit is %+v", p)
-		}
-	}
-}
-
-func executable(exe string) func(*testing.T, *Result) {
-	return func(t *testing.T, r *Result) {
-		t.Helper()
-		if p := find(t, r, ProcessStart, "program").Process; p.Exe != exe {
-			t.Errorf("executable is %q, not %q", p.Exe, exe)
-		}
-	}
-}
-
-func sscanRelease(release string, major, minor *int) (int, error) {
-	return fmt.Sscanf(release, "kernel %d.%d", major, minor)
 }

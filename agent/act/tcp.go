@@ -67,13 +67,15 @@ type conversation struct {
 	fastOpen bool
 	// inside: the server has a network namespace of its own, and the client goes there to call it.
 	inside bool
+	// translate, when set, has the network change addresses on the way to the server, and returns what to call. The network is the act's own.
+	translate func(server netip.AddrPort) (netip.AddrPort, error)
 	// shared: another process listens on the server's port, later and at another address.
 	shared bool
 }
 
 func (c conversation) act(name, summary string, needs ...need) *Act {
 	return &Act{
-		Name: name, Group: GroupNetwork, Lasting: c.live, Summary: summary, needs: needs, ownNetns: c.fastOpen,
+		Name: name, Group: GroupNetwork, Lasting: c.live, Summary: summary, needs: needs, ownNetns: c.fastOpen || c.translate != nil,
 		run: c.client, roles: map[string]func(*stage) error{"server": c.server},
 	}
 }
@@ -112,7 +114,11 @@ func (c conversation) callServer(s *stage) (netip.AddrPort, error) {
 			return netip.AddrPort{}, err
 		}
 	}
-	return netip.AddrPortFrom(c.call, m.Addr.Port()), nil
+	to := netip.AddrPortFrom(c.call, m.Addr.Port())
+	if c.translate != nil {
+		return c.translate(to)
+	}
+	return to, nil
 }
 
 // neighbour4 is another address of this machine.
@@ -131,6 +137,11 @@ func (c conversation) client(s *stage) error {
 	if c.fastOpen {
 		// Client and server, both without a cookie of an earlier connection.
 		if err := setSysctl("ipv4/tcp_fastopen", "519"); err != nil {
+			return err
+		}
+	}
+	if c.translate != nil {
+		if err := natAddresses(); err != nil {
 			return err
 		}
 	}

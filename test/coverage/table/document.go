@@ -19,7 +19,7 @@ Some things take more than an act on one machine.
 
 | what | test |
 |---|---|
-| addresses that the node translates (DNAT of a service's address, SNAT), both ends named | test/cluster, by kube-proxy's own rules |
+| where addresses lead that the node translates (DNAT of a service's address, SNAT), both ends named | test/cluster, by kube-proxy's own rules |
 | the names that were asked for (DNS) | test/dns, with a real server |
 | processes, listeners, connections and open files that are older than the agent | test/older |
 | who reads what another one wrote | test/readback |
