@@ -21,7 +21,9 @@ func (a *Agent) open() error {
 	}
 	// Before the processes: each of those that run already shows its mounts.
 	names := a.openChanges()
-	a.tellGap()
+	if a.changes != nil && (a.changes.exact == nil || !a.changes.exact.Watched()) {
+		a.tellGap("names")
+	}
 	if a.process, err = sensor.OpenProcess(a.o.ProcessRingBytes, a.pins); err != nil {
 		return err
 	}
@@ -119,7 +121,7 @@ func (a *Agent) close() error {
 		errs = append(errs, a.changes.names.Close())
 	}
 	if a.readback != nil {
-		errs = append(errs, a.readback.sensor.Close())
+		errs = append(errs, a.readback.close())
 	}
 	if a.shares != nil {
 		errs = append(errs, a.shares.memory.Close())

@@ -87,15 +87,15 @@ func (a *Agent) meet() error {
 	return nil
 }
 
-// tellGap says between when nobody saw what happened to names: in the base tier no program is pinned that could.
-func (a *Agent) tellGap() {
+// tellGap says between when nobody saw what a sensor sees that has no program pinned, as in the base tier.
+func (a *Agent) tellGap(source string) {
 	previous := a.pins.Previous()
-	if previous == 0 || a.changes == nil || a.changes.exact != nil && a.changes.exact.Watched() {
+	if previous == 0 {
 		return
 	}
 	from, now := a.clock.Time(previous), time.Now()
 	a.add(now, nil, nil, &spoorv1.Record{Fact: &spoorv1.Record_Loss{Loss: &spoorv1.Loss{
-		Source: "names", Reason: "no_agent", Count: 1, From: timestamppb.New(from), To: timestamppb.New(now),
+		Source: source, Reason: "no_agent", Count: 1, From: timestamppb.New(from), To: timestamppb.New(now),
 	}}})
 }
 

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -34,6 +35,10 @@ type reader interface {
 	Forget(i sensor.Inode) error
 	// Revive watches files again that were left alone because they are read so often.
 	Revive()
+	// Watched reports whether an earlier agent's programs have watched until now.
+	Watched() bool
+	// Keep forgets what an earlier agent named, unless wanted.
+	Keep(wanted func(sensor.Inode) bool) error
 	Read(fn func(*sensor.Reading)) error
 	Losses() ([]sensor.Loss, error)
 	Close() error
@@ -48,6 +53,10 @@ type writtenFile struct {
 	// Within its file system.
 	path   string
 	fsType string
+	// Where the host sees it; "" when that is not known.
+	hostPath string
+	// What last was when it was noted for the next agent.
+	noted time.Time
 }
 
 // foundFile is a reading, and the file as it was known before the writes of the same turn: who reads what another instance left, as
@@ -63,10 +72,11 @@ type readKey struct {
 	instance string
 }
 
-// readback knows which instance wrote which file, for as long as nobody else writes it: in memory alone. What was written
-// before the agent started has no writer. The files that were written last are kept, as many as the sensor has room for.
+// readback knows which instance wrote which file, for as long as nobody else writes it. What was written before the first agent started
+// has no writer. The files that were written last are kept, as many as the sensor has room for, and noted for the next agent.
 type readback struct {
 	sensor reader
+	notes  *sensor.Notes // nil where nothing is kept
 	files  *lru.LRU[sensor.Inode, *writtenFile]
 	told   reminder[readKey]
 	// Instances, by their cgroups.
@@ -77,15 +87,25 @@ type readback struct {
 	read    []foundFile // in this turn, and those that wait
 	// Files that were given up for want of room, and readings by a process that is in no table.
 	evicted, unknown uint64
-	err              error
+	// Files to note for the next agent, when that was last done, how many could not be (their paths are too long), and notes that this agent
+	// cannot read.
+	due                 map[sensor.Inode]struct{}
+	noted               time.Time
+	unnoted, unreadable uint64
+	err                 error
 }
 
-func newReadback(s reader) (*readback, error) {
-	r := &readback{sensor: s, told: newReminder[readKey](rememberedReadings), seen: recent.New[uint64, struct{}](rememberedInstances, 0)}
+func newReadback(s reader, notes *sensor.Notes) (*readback, error) {
+	r := &readback{
+		sensor: s, notes: notes, due: map[sensor.Inode]struct{}{},
+		told: newReminder[readKey](rememberedReadings), seen: recent.New[uint64, struct{}](rememberedInstances, 0),
+	}
 	var err error
-	r.files, err = lru.NewLRU(s.Room(), func(i sensor.Inode, _ *writtenFile) {
-		if err := s.Forget(i); err != nil && r.err == nil {
-			r.err = err
+	r.files, err = lru.NewLRU(s.Room(), func(i sensor.Inode, f *writtenFile) {
+		r.fail(s.Forget(i))
+		delete(r.due, i)
+		if !f.noted.IsZero() {
+			r.fail(notes.Delete(i))
 		}
 	})
 	if err != nil {
@@ -95,6 +115,18 @@ func newReadback(s reader) (*readback, error) {
 		return nil, fmt.Errorf("remember who writes: %w", err)
 	}
 	return r, nil
+}
+
+// fail keeps the first error for the next turn.
+func (r *readback) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+func (r *readback) close() error {
+	r.noteDue(len(r.due))
+	return errors.Join(r.sensor.Close(), r.notes.Close())
 }
 
 // openReadback opens the best tier of the read-back sensor, and says what it cannot see; or that there is none.
@@ -109,21 +141,40 @@ func (a *Agent) openReadback() *spoorv1.Coverage {
 	}
 	s, reason, err := a.openReader(c)
 	if err == nil {
-		a.readback, err = newReadback(s)
+		err = a.recall(s)
 	}
 	if err != nil {
 		c.Tier, c.Reason = "off", "readings of what others wrote are not seen: "+err.Error()
 		return c
 	}
-	c.Reason = reason + "; not what was written before the agent started, nor by sessions and what belongs to no workload"
+	if !s.Watched() {
+		a.tellGap("readback")
+	}
+	c.Reason = reason + "; not what was written before the first agent started, nor by sessions and what belongs to no workload"
 	return c
+}
+
+// recall takes over what the agent before this one knew.
+func (a *Agent) recall(s reader) error {
+	notes, err := sensor.OpenNotes(a.pins)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	if a.readback, err = newReadback(s, notes); err == nil {
+		err = a.readback.recall(a.storage.Root())
+	}
+	if err != nil {
+		a.readback = nil
+		return errors.Join(err, s.Close(), notes.Close())
+	}
+	return nil
 }
 
 func (a *Agent) openReader(c *spoorv1.Coverage) (reader, string, error) {
 	why := a.mayFull()
 	if why == nil {
 		var full *sensor.Readback
-		if full, why = sensor.OpenReadback(); why == nil {
+		if full, why = sensor.OpenReadback(a.pins); why == nil {
 			c.Tier = "full"
 			return full, "sees an instance open for reading what another one wrote", nil
 		}
@@ -225,7 +276,7 @@ func (a *Agent) noteWrite(w *write, f *spoorv1.File, hostPath string) {
 	}
 	now := &writtenFile{
 		instance: w.process.Instance, execID: w.process.Proto.GetExecId(), cgroup: w.CgroupID, last: a.clock.Time(w.Last),
-		path: w.Path, fsType: f.GetFsType(),
+		path: w.Path, fsType: f.GetFsType(), hostPath: hostPath,
 	}
 	before, known := r.files.Get(w.Inode)
 	if known && before.last.After(now.last) { // told late
@@ -235,15 +286,13 @@ func (a *Agent) noteWrite(w *write, f *spoorv1.File, hostPath string) {
 		r.evicted++
 	}
 	r.writers.Add(now.execID, struct{}{})
-	if known && before.cgroup == now.cgroup {
-		return
+	same := known && before.cgroup == now.cgroup
+	if same {
+		now.noted = before.noted
 	}
-	file := &sensor.WatchedFile{Inode: w.Inode, CgroupID: w.CgroupID}
-	if hostPath != "" {
-		file.Path = a.storage.Root() + hostPath
-	}
-	if err := r.sensor.Watch(file); err != nil && r.err == nil {
-		r.err = err
+	r.dueNote(w.Inode, now)
+	if !same {
+		r.fail(r.sensor.Watch(now.watched(w.Inode, a.storage.Root())))
 	}
 }
 
@@ -253,6 +302,7 @@ func (a *Agent) tellReadings(now time.Time) {
 	if r == nil {
 		return
 	}
+	r.noteSome(now)
 	waiting := r.read[:0]
 	for _, reading := range r.read {
 		if !a.tellReading(now, &reading) && len(waiting) < maxUnnamedReadings {
@@ -277,11 +327,11 @@ func (a *Agent) tellReading(now time.Time, reading *foundFile) bool {
 		r.unknown++
 		return true
 	}
-	if known && current.instance == p.Instance && current.execID != p.Proto.GetExecId() {
+	if known && sameInstance(current.instance, p.Instance) && current.execID != p.Proto.GetExecId() {
 		// Another process of the instance wrote, perhaps before this one read: then it read what is new.
 		return true
 	}
-	if p.Instance == file.instance || p.Instance.Proto().GetWorkload().GetKind() == "Kernel" {
+	if sameInstance(p.Instance, file.instance) || p.Instance.Proto().GetWorkload().GetKind() == "Kernel" {
 		return true
 	}
 	if file.instance.Pending() {
@@ -299,6 +349,11 @@ func (a *Agent) tellReading(now time.Time, reading *foundFile) bool {
 		Other: writer.GetWorkload(), OtherInstance: writer.GetId(), OtherExecId: file.execID, Written: timestamppb.New(file.last),
 	}}})
 	return true
+}
+
+// sameInstance compares what may be known from an earlier agent.
+func sameInstance(a, b *workload.Instance) bool {
+	return a == b || a.Proto().GetId() == b.Proto().GetId()
 }
 
 func (a *Agent) readerOf(reading *sensor.Reading) *process.Process {
@@ -356,5 +411,9 @@ func (r *readback) forgotten() uint64 {
 // losses are those of the sensor and of what the agent keeps.
 func (r *readback) losses() ([]sensor.Loss, error) {
 	all, err := r.sensor.Losses()
-	return append(all, sensor.Loss{Reason: "unknown_process", Count: r.unknown}), err
+	return append(all,
+		sensor.Loss{Reason: "unknown_process", Count: r.unknown},
+		sensor.Loss{Reason: "not_kept", Count: r.unnoted},
+		sensor.Loss{Reason: "kept_unreadable", Count: r.unreadable},
+	), err
 }

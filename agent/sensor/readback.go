@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/spoor/spoor/agent/sensor/pin"
 	"github.com/spoor/spoor/bpf"
 )
 
@@ -41,7 +42,9 @@ var readbackLosses = []lossReason{{name: "files_full"}, {name: "readings_full"}}
 // wrote it end in the kernel, after one look-up, as do those of all other files.
 type Readback struct {
 	objects bpf.ReadbackObjects
-	link    link.Link
+	set     *pin.Set
+	losses  *losses
+	links   []link.Link
 	// Of the kernel's counters what was seen already.
 	touched, added uint64
 	swept          time.Time
@@ -52,7 +55,10 @@ type Readback struct {
 }
 
 // OpenReadback loads the sensor. It takes a kernel that allows fentry programs.
-func OpenReadback() (*Readback, error) {
+//
+// What is kept in pins, which may be nil, is taken over, and stays for the next agent. A file that is opened while two agents' programs are
+// attached counts as opened twice.
+func OpenReadback(pins *pin.Directory) (*Readback, error) {
 	spec, err := bpf.LoadReadback()
 	if err != nil {
 		return nil, fmt.Errorf("read-back sensor: %w", err)
@@ -64,13 +70,46 @@ func OpenReadback() (*Readback, error) {
 		keys: make([]bpf.ReadbackReadbackKey, batchSize), facts: make([]bpf.ReadbackReadbackFact, batchSize),
 		files: make([]bpf.ReadbackReadbackFile, batchSize), writers: make([]bpf.ReadbackReadbackWriter, batchSize),
 	}
-	if err := spec.LoadAndAssign(&r.objects, nil); err != nil {
-		return nil, explain("read-back", err)
+	if r.set, err = pins.NewSet("readback", spec, nil); err != nil {
+		return nil, err
 	}
-	if r.link, err = link.AttachTracing(link.TracingOptions{Program: r.objects.ReadbackOpen}); err != nil {
-		return nil, errors.Join(fmt.Errorf("read-back sensor: attach: %w", err), r.objects.Close())
+	if err := spec.LoadAndAssign(&r.objects, &ebpf.CollectionOptions{MapReplacements: r.set.Maps()}); err != nil {
+		return nil, errors.Join(explain("read-back", err), r.set.Close())
+	}
+	if err := r.begin(); err != nil {
+		return nil, errors.Join(fmt.Errorf("read-back sensor: %w", err), r.Close())
 	}
 	return r, nil
+}
+
+func (r *Readback) begin() error {
+	var err error
+	if r.losses, err = newLosses(r.set, r.objects.Losses, readbackLosses); err != nil {
+		return err
+	}
+	if r.links, err = attach(r.set, r.objects.ReadbackOpen); err != nil {
+		return err
+	}
+	for _, old := range r.set.Retired() {
+		drop := old.Drop
+		if old.Name == bpf.ReadbackMapReadings {
+			drop = func() error { return r.losses.count(old) }
+		}
+		if err := drop(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Watched reports whether an earlier agent's programs have watched until now, for what it named and for what was opened for writing since.
+func (r *Readback) Watched() bool { return r.set.Continued() }
+
+// Keep forgets what an earlier agent named, unless wanted.
+func (r *Readback) Keep(wanted func(Inode) bool) error {
+	return r.scan(func(f *bpf.ReadbackReadbackFile, w *bpf.ReadbackReadbackWriter) bool {
+		return w.Opened != 0 || wanted(Inode{Number: f.Inode, Dev: f.Dev, Generation: f.Generation})
+	})
 }
 
 // Room is how many files may be watched at once.
@@ -144,29 +183,14 @@ func (r *Readback) sweep(now time.Time) error {
 	if added == r.added {
 		return nil
 	}
-	var old []bpf.ReadbackReadbackFile
 	young := false
 	before := bootNow() - uint64(candidateAge)
-	var cursor ebpf.MapBatchCursor
-	for done := false; !done; {
-		n, err := r.objects.Written.BatchLookup(&cursor, r.files, r.writers, nil)
-		if done = errors.Is(err, ebpf.ErrKeyNotExist); err != nil && !done {
-			return fmt.Errorf("read-back sensor: look for files that were not written: %w", err)
-		}
-		for i := range n {
-			switch opened := r.writers[i].Opened; {
-			case opened == 0:
-			case opened < before:
-				old = append(old, r.files[i])
-			default:
-				young = true
-			}
-		}
-	}
-	for _, f := range old {
-		if err := r.objects.Written.Delete(f); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("read-back sensor: forget a file that was not written: %w", err)
-		}
+	err := r.scan(func(_ *bpf.ReadbackReadbackFile, w *bpf.ReadbackReadbackWriter) bool {
+		young = young || w.Opened >= before
+		return w.Opened == 0 || w.Opened >= before
+	})
+	if err != nil {
+		return err
 	}
 	if !young { // or they are looked at again
 		r.added = added
@@ -174,9 +198,32 @@ func (r *Readback) sweep(now time.Time) error {
 	return nil
 }
 
-// Losses returns what was lost since the sensor was opened.
+// scan forgets the files that keep is against.
+func (r *Readback) scan(keep func(*bpf.ReadbackReadbackFile, *bpf.ReadbackReadbackWriter) bool) error {
+	var old []bpf.ReadbackReadbackFile
+	var cursor ebpf.MapBatchCursor
+	for done := false; !done; {
+		n, err := r.objects.Written.BatchLookup(&cursor, r.files, r.writers, nil)
+		if done = errors.Is(err, ebpf.ErrKeyNotExist); err != nil && !done {
+			return fmt.Errorf("read-back sensor: look for files to forget: %w", err)
+		}
+		for i := range n {
+			if !keep(&r.files[i], &r.writers[i]) {
+				old = append(old, r.files[i])
+			}
+		}
+	}
+	for _, f := range old {
+		if err := r.objects.Written.Delete(f); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("read-back sensor: forget a file: %w", err)
+		}
+	}
+	return nil
+}
+
+// Losses returns what was lost since the sensor was opened, or since the previous agent last looked.
 func (r *Readback) Losses() ([]Loss, error) {
-	all, err := readCounters(r.objects.Losses, readbackLosses)
+	all, err := r.losses.since()
 	if err != nil {
 		return nil, fmt.Errorf("read-back sensor: %w", err)
 	}
@@ -186,8 +233,10 @@ func (r *Readback) Losses() ([]Loss, error) {
 // Programs returns what is loaded, for measuring.
 func (r *Readback) Programs() []*ebpf.Program { return []*ebpf.Program{r.objects.ReadbackOpen} }
 
-// Close detaches and unloads.
-func (r *Readback) Close() error { return errors.Join(r.link.Close(), r.objects.Close()) }
+// Close releases the sensor; what is not pinned is detached and unloaded.
+func (r *Readback) Close() error {
+	return errors.Join(closeLinks(r.links), r.losses.close(), r.set.Close(), r.objects.Close())
+}
 
 // WatchedFile is a file whose readings are wanted.
 type WatchedFile struct {

@@ -90,6 +90,12 @@ func (m *MarkedReadback) mayMark() error {
 	}
 }
 
+// Watched reports false: marks end with their agent.
+func (m *MarkedReadback) Watched() bool { return false }
+
+// Keep has nothing to forget.
+func (m *MarkedReadback) Keep(func(Inode) bool) error { return nil }
+
 // Room is how many files may be watched at once.
 func (m *MarkedReadback) Room() int { return markedRoom }
 

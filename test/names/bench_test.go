@@ -76,7 +76,7 @@ func watchers() map[string]func(file string) (*drained, error) {
 		return &drained{func() error { return n.Read(func(*sensor.NameChange) {}) }, n.Close}, nil
 	}
 	all["readback-full"] = func(string) (*drained, error) {
-		r, err := sensor.OpenReadback()
+		r, err := sensor.OpenReadback(nil)
 		if err != nil {
 			return nil, err
 		}

@@ -92,19 +92,26 @@ type world struct {
 	lives  int
 }
 
-func start(t *testing.T, tier string) *world {
+func start(t *testing.T, o agent.Options) *world {
 	t.Helper()
 	w := &world{t: t}
+	w.resume(o)
+	return w
+}
+
+// resume starts an agent, the first or the next.
+func (w *world) resume(o agent.Options) {
+	w.t.Helper()
+	o.Interval = 100 * time.Millisecond
 	var err error
-	w.agent, err = watch.Start(t.Context(), agent.Options{Tier: tier, Interval: 100 * time.Millisecond}, func(ev *spoorv1.Event) {
+	w.agent, err = watch.Start(w.t.Context(), o, func(ev *spoorv1.Event) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.events = append(w.events, ev)
 	})
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	return w
 }
 
 func (w *world) stop() {
@@ -242,7 +249,7 @@ func TestReadBack(t *testing.T) {
 	full := kernel.Fentry() == nil
 	for _, tier := range []string{agent.TierBase, agent.TierAuto} {
 		t.Run(tier, func(t *testing.T) {
-			w := start(t, tier)
+			w := start(t, agent.Options{Tier: tier})
 			defer w.stop()
 			want := "base"
 			if full && tier == agent.TierAuto {
@@ -357,4 +364,67 @@ func (w *world) atOnce() {
 	first.end()
 	w.begin(unit).do("read", dir+"/state")
 	w.reads(dir+"/state", 1)
+}
+
+// TestNextAgent: state is written under the eyes of one agent, and read under those of the next; in the full tier also while there is none.
+func TestNextAgent(t *testing.T) {
+	mount := t.TempDir()
+	if err := unix.Mount("bpf", mount, "bpf", 0, ""); err != nil {
+		t.Fatalf("mount a BPF file system: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(mount, 0); err != nil { // what is pinned goes with it
+			t.Errorf("unmount the BPF file system: %v", err)
+		}
+	})
+	for _, tier := range []string{agent.TierBase, agent.TierAuto} {
+		t.Run(tier, func(t *testing.T) {
+			o := agent.Options{Tier: tier, Pin: filepath.Join(mount, tier)}
+			w := start(t, o)
+			full := w.coverage().GetTier() == "full"
+			dir, err := os.MkdirTemp(places(t)[0], "spoor-readback-")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = os.RemoveAll(dir) })
+			unit := w.unit("next-" + tier)
+			state, quick, gone := dir+"/state", dir+"/quick", dir+"/gone"
+
+			first := w.begin(unit)
+			var wrote *spoorv1.Event
+			for _, path := range []string{quick, gone, state} {
+				wrote = first.write(path, unit)
+			}
+			if err := os.Remove(gone); err != nil {
+				t.Fatal(err)
+			}
+			w.stop()
+			first.end()
+			if full {
+				w.begin(unit).do("read", quick) // nobody is there
+			}
+			w.resume(o)
+			defer w.stop()
+			second := w.begin(unit)
+			second.do("read", state)
+			if !full {
+				second.do("read", quick)
+			}
+			for _, path := range []string{state, quick} {
+				s := w.reads(path, 1)[0].GetShare()
+				if s.GetOther().GetName() != unit || s.GetOtherInstance() != wrote.GetInstance().GetId() || s.GetOtherExecId() == "" || s.GetWritten() == nil {
+					t.Errorf("who wrote %s is told as %v, want %v", path, s, wrote.GetInstance())
+				}
+			}
+			gaps := 0
+			for _, ev := range w.told() {
+				if l := ev.GetLoss(); l.GetSource() == "readback" && l.GetReason() == "no_agent" {
+					gaps++
+				}
+			}
+			if full && gaps != 0 || !full && gaps != 1 {
+				t.Errorf("%d gaps are told, in the full tier: %v", gaps, full)
+			}
+		})
+	}
 }

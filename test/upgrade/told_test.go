@@ -194,7 +194,7 @@ func (s *told) demandNoLoss(t *testing.T) {
 	t.Helper()
 	for what, n := range s.losses {
 		switch what {
-		case "names/no_agent", "names/name_unreadable", "names/unknown_process":
+		case "names/no_agent", "readback/no_agent", "names/name_unreadable", "names/unknown_process":
 		case "socket/unknown_owner": // connections that are older than the first agent
 		case "readback/unmarkable": // files of others, on file systems that know no marks
 		default:
