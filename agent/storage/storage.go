@@ -42,7 +42,8 @@ type Resolver struct {
 	hostNS   uint32
 	tables   *lru.LRU[uint32, *table]
 	layers   *layers // shared with Watch
-	watch    *watch  // of the host's mounts; nil where they are not watched
+	driven   *driven
+	watch    *watch // of the host's mounts; nil where they are not watched
 	now      func() time.Time
 }
 
@@ -75,7 +76,10 @@ func New() (*Resolver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remember mount namespaces: %w", err)
 	}
-	r := &Resolver{root: fmt.Sprintf("/proc/%d/root", hostProc), hostProc: hostProc, hostNS: ns, tables: tables, layers: newLayers(), now: time.Now}
+	root := fmt.Sprintf("/proc/%d/root", hostProc)
+	r := &Resolver{
+		root: root, hostProc: hostProc, hostNS: ns, tables: tables, layers: newLayers(), driven: newDriven(root), now: time.Now,
+	}
 	mounts, err := ReadMounts(hostProc)
 	if err != nil {
 		return nil, err
@@ -171,7 +175,7 @@ func (r *Resolver) Locate(mntNS, tgid, dev uint32, path string) Place {
 		onHost = r.onHost(mntNS) || !r.settled(mntNS) && unstage(&p, own, host)
 	}
 	if seen, v, ok := volumeOf(host, own, dev, path); ok {
-		p.HostPath, p.Volume, p.Class = seen, v, v.class()
+		p.HostPath, p.Volume, p.Class = seen, v, r.classOfVolume(v, seen)
 		return p
 	}
 	p.Class = classOf(p.FSType, dev, path, own, onHost)

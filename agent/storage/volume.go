@@ -4,6 +4,7 @@ package storage
 
 import (
 	"regexp"
+	"slices"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
@@ -20,8 +21,9 @@ type Volume struct {
 
 var (
 	// Kubelet keeps a pod's volumes in folders named after their plugin and themselves (pkg/volume/util,
-	// GetPodVolumeDirName). The uid of a static pod is a hash without dashes.
-	volumeDir = regexp.MustCompile(`/pods/([0-9a-f-]{32,36})/volumes/kubernetes\.io~([a-z0-9-]+)/([^/]+)(?:/|$)`)
+	// GetPodVolumeDirName). The uid of a static pod is a hash without dashes. A driver's volume is one folder further down, with
+	// kubelet's notes of it beside.
+	volumeDir = regexp.MustCompile(`/pods/([0-9a-f-]{32,36})/volumes/kubernetes\.io~([a-z0-9-]+)/([^/]+)(/mount)?(?:/|$)`)
 	// What kubelet mounts into every container of a pod, where a runtime lets it: a namespace that has it is of that pod.
 	podDir = regexp.MustCompile(`/pods/([0-9a-f-]{32,36})/(?:etc-hosts$|containers/|volumes/)`)
 )
@@ -44,7 +46,7 @@ func volumeOf(host, own []Mount, dev uint32, path string) (seen string, v Volume
 		}
 		at := join(m.Point, rest)
 		found := volumeDir.FindStringSubmatch(at)
-		if found == nil {
+		if found == nil || found[2] == csi && found[4] == "" {
 			continue
 		}
 		if ok { // there are several: it matters which
@@ -70,13 +72,24 @@ func podOf(mounts []Mount) string {
 	return ""
 }
 
-func (v Volume) class() spoorv1.StorageClass {
-	switch v.Type {
-	case "empty-dir":
+// classOfVolume says what becomes of what is on a volume that was seen at a path.
+func (r *Resolver) classOfVolume(v Volume, seen string) spoorv1.StorageClass {
+	switch {
+	case v.Type == "empty-dir", r.driven.passing(v, folderOf(seen)):
 		return spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME
-	case "configmap", "secret", "projected", "downward-api":
+	case slices.Contains([]string{"configmap", "secret", "projected", "downward-api"}, v.Type):
 		return spoorv1.StorageClass_STORAGE_CLASS_CONFIG
 	default:
 		return spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME
 	}
+}
+
+// folderOf returns kubelet's folder of the volume that a path is on.
+func folderOf(seen string) string {
+	at := volumeDir.FindStringSubmatchIndex(seen)
+	const name = 2 * 3 // its group
+	if at == nil {
+		return ""
+	}
+	return seen[:at[name+1]]
 }

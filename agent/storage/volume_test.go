@@ -3,7 +3,9 @@
 package storage
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -54,6 +56,11 @@ func TestVolumesThatAreSeenTwice(t *testing.T) {
 			"/data/f", podB + "/volumes/kubernetes.io~csi/pvc-1/mount/f",
 			spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME,
 		},
+		"what kubelet notes beside it": {
+			container(podA, ""), sda1, podA + "/volumes/kubernetes.io~csi/pvc-1/vol_data.json",
+			Volume{},
+			"", podA + "/volumes/kubernetes.io~csi/pvc-1/vol_data.json", spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH,
+		},
 		"a disk of the node": {
 			container(podA, "92 90 8:1 /srv/disk /ledger rw - ext4 /dev/sda1 rw\n"), sda1, "/srv/disk/book",
 			Volume{"local-volume", "disk-7", podA[len(podA)-36:]},
@@ -81,6 +88,44 @@ func TestVolumesThatAreSeenTwice(t *testing.T) {
 				t.Errorf("Locate = %+v,\nwant %+v, seen as %s, at %s, %v", got, tc.want, tc.seen, tc.at, tc.class)
 			}
 		})
+	}
+}
+
+// A driver's volume that a pod has without a claim goes with it, which kubelet notes.
+func TestVolumesOfDriversThatGoWithTheirPods(t *testing.T) {
+	r := newResolver(t)
+	r.driven.root = t.TempDir()
+	const volumes = podA + "/volumes/kubernetes.io~csi/"
+	host := "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+	for i, tc := range []struct {
+		name, notes string
+		class       spoorv1.StorageClass
+	}{
+		{"drafts", `{"driverName":"d","nodeName":"n","specVolID":"drafts","volumeHandle":"csi-1","volumeLifecycleMode":"Ephemeral"}`, spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME},
+		{"pvc-1", `{"driverName":"d","nodeName":"n","specVolID":"pvc-1","volumeHandle":"vault","volumeLifecycleMode":"Persistent"}`, spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME},
+		{"broken", `{`, spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME},
+		{"unknown", "", spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME},
+	} {
+		dir := filepath.Join(r.driven.root, volumes, tc.name)
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if tc.notes != "" {
+			if err := os.WriteFile(filepath.Join(dir, "vol_data.json"), []byte(tc.notes), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		host += fmt.Sprintf("%d 22 0:%d / %s%s/mount rw - tmpfs tmpfs rw\n", 30+i, 30+i, volumes, tc.name)
+		r.keep(hostNS, 0, parseMounts(host))
+		for range 2 {
+			got := r.Locate(hostNS, 0, uint32(30+i), "/f") //nolint:gosec // a small number
+			if got.Class != tc.class || got.Volume.Name != tc.name {
+				t.Errorf("%s is %+v, want %v", tc.name, got, tc.class)
+			}
+			if err := os.RemoveAll(dir); err != nil { // it is remembered
+				t.Fatal(err)
+			}
+		}
 	}
 }
 
