@@ -29,7 +29,7 @@ type check struct {
 	written map[string]map[string]bool
 	called  map[netip.AddrPort]bool
 	served  map[netip.AddrPort]bool
-	// How often kubelet wrote to volumes of a type for containers to read.
+	// How often kubelet wrote to volumes of a type for containers to read, or beside those of drivers.
 	prepared map[string]int
 }
 
@@ -88,6 +88,13 @@ func (c *check) unit(ev *spoorv1.Event) {
 		if f.GetStorageClass() == spoorv1.StorageClass_STORAGE_CLASS_UNSPECIFIED {
 			c.bad(ev, "storage class of a unit", "none")
 			return
+		}
+		if strings.HasSuffix(f.GetPath(), "/vol_data.json") {
+			if f.GetStorageClass() != spoorv1.StorageClass_STORAGE_CLASS_HOST || f.GetVolume() != nil {
+				c.bad(ev, "what kubelet notes", "it is on %v, %v", f.GetStorageClass(), f.GetVolume())
+				return
+			}
+			c.prepared["csi"]++
 		}
 		if in := configuration.FindStringSubmatch(cmp.Or(f.GetHostPath(), f.GetPath())); in != nil {
 			if v := f.GetVolume(); f.GetStorageClass() != spoorv1.StorageClass_STORAGE_CLASS_CONFIG || v.GetPodUid() != in[1] || v.GetType() != in[2] || v.GetName() != in[3] {
@@ -176,16 +183,20 @@ type place struct {
 	class               spoorv1.StorageClass
 }
 
-func places() []place {
+func places(pod string) []place {
 	return []place{
 		{"/tmp/", "", "", spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER},
 		{"/dev/shm/", "", "", spoorv1.StorageClass_STORAGE_CLASS_TMPFS},
 		{"/cache/", "cache", "", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME},
 		{"/prices/", "prices", "", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME},
 		{"/counts/", "counts", "", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME},
-		{"/desk/", "desk", "orders-0-desk", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME},
+		{"/desk/", "desk", pod + "-desk", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME},
 		{"/ledger/", "ledger", "ledger-orders-0", spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME},
 		{"/receipts/", "receipts", "", spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH},
+		{"/vault/", "safe", "vault", spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME},
+		{"/index/", "safe", "vault", spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME},
+		{"/bench/", "bench", pod + "-bench", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME},
+		{"/drafts/", "drafts", "", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME},
 	}
 }
 
@@ -203,7 +214,7 @@ func (c *check) file(ev *spoorv1.Event, m *member, f *spoorv1.File) {
 		c.bad(ev, "path", "%s never wrote %s", m.Metadata.Name, f.GetPath())
 		return
 	}
-	for _, p := range places() {
+	for _, p := range places(m.Metadata.Name) {
 		if !strings.HasPrefix(f.GetPath(), p.path) {
 			continue
 		}
@@ -293,7 +304,7 @@ func (c *check) missing() {
 			}
 		}
 	}
-	for _, kind := range []string{"configmap", "downward-api", "projected"} {
+	for _, kind := range []string{"configmap", "csi", "downward-api", "projected"} {
 		if c.prepared[kind] == 0 {
 			c.wrong["volume of kubelet's that was not told"]++
 			c.Errorf("nobody wrote to a volume of the type %s", kind)

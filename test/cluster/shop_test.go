@@ -24,11 +24,13 @@ func TestShop(t *testing.T) {
 	l := newLab(t)
 	l.letAgentsAsk()
 	center, agents := l.watch()
+	l.drive()
 
 	l.kubectl("apply", "-f", l.apply("services.yaml"))
 	receipts := filepath.Join(l.run, "receipts")
 	l.kubectl("apply", "-f", l.apply("shop.yaml", "@DISK@", filepath.Join(l.run, "node2", "disk"), "@DESK@", filepath.Join(l.run, "node2", "desk"), "@RECEIPTS@", receipts))
-	for _, owner := range []string{"deployment/storefront", "deployment/catalogue", "deployment/payments", "statefulset/orders", "daemonset/meter"} {
+	l.kubectl("apply", "-f", l.apply("archive.yaml"))
+	for _, owner := range []string{"deployment/archive", "deployment/storefront", "deployment/catalogue", "deployment/payments", "statefulset/orders", "daemonset/meter"} {
 		l.kubectl("rollout", "status", owner, "-n", namespace, "--timeout=90s")
 	}
 	storefront := strings.TrimSpace(l.kubectl("get", "service", "storefront", "-n", namespace, "-o", "jsonpath={.spec.clusterIP}"))
@@ -63,6 +65,7 @@ func TestShop(t *testing.T) {
 		return false
 	})
 	l.kubectl("patch", "cronjob/regular", "-n", namespace, "-p", `{"spec":{"suspend":true}}`)
+	l.drivenByTheNodeAlone()
 	for _, a := range agents { // what they have not told they tell at their end
 		a.stop()
 	}

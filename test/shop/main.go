@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command shop is a small shop of six services, each a role of this one program: the standing example for tests that
+// Command shop is a small shop of seven services, each a role of this one program: the standing example for tests that
 // need programs with known answers. They talk over HTTP and UDP through service addresses, and keep state in every kind of
 // place that Kubernetes has.
 //
@@ -9,6 +9,7 @@
 //	shop orders       keeps a ledger on a persistent volume, a draft on one that goes with its pod, has payments settle
 //	shop payments     leaves receipts in a folder of the node
 //	shop meter        counts what all others report by UDP, in a subPath of a volume
+//	shop archive      files papers on volumes of a driver's: a disk, a folder, and memory
 //	shop customer     buys -n times from the storefront, with a connection for each purchase, and ends
 //	shop blink        makes one file, after -stay, and ends
 //	shop pause        waits to be stopped, as the container that holds a pod's namespaces does
@@ -51,7 +52,7 @@ type service func(ctx context.Context, s *stall) error
 func services() map[string]service {
 	return map[string]service{
 		"storefront": storefront, "catalogue": catalogue, "orders": orders, "payments": payments, "meter": meter,
-		"customer": customer, "blink": blink,
+		"archive": archive, "customer": customer, "blink": blink,
 		"pause": func(ctx context.Context, _ *stall) error { <-ctx.Done(); return nil },
 	}
 }
@@ -71,7 +72,7 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&s.listen, "listen", ":8080", "address to listen at")
 	flags.StringVar(&s.root, "root", "/", "folder below which the paths that it writes to are")
 	flags.DurationVar(&s.stay, "stay", 0, "how long a blink stays before it writes")
-	flags.IntVar(&s.times, "n", 10, "how many purchases a customer makes")
+	flags.IntVar(&s.times, "n", 10, "how many purchases a customer makes, and papers there are for the archive")
 	s.others = map[string]*string{}
 	for _, other := range []string{"storefront", "catalogue", "orders", "payments", "meter"} {
 		s.others[other] = flags.String(other, addressOf(other), "address of "+other)

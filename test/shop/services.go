@@ -106,6 +106,21 @@ func customer(ctx context.Context, s *stall) error {
 	return s.journal.note(Act{Act: "done"})
 }
 
+// archive files what it has at once, and then waits to be stopped.
+func archive(ctx context.Context, s *stall) error {
+	for i := range s.times {
+		body := fmt.Append(nil, i)
+		if err := errors.Join(
+			s.keep("/drafts/"+item(body), body, false), s.keep("/bench/"+item(body), body, false),
+			s.keep("/vault/"+item(body), body, false), s.keep("/index/all", append(body, '\n'), true),
+		); err != nil {
+			return err
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
 func blink(ctx context.Context, s *stall) error {
 	select {
 	case <-ctx.Done():
