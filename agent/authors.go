@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spoor/spoor/agent/buffer"
 	"github.com/spoor/spoor/agent/recent"
 	"github.com/spoor/spoor/agent/sensor"
 )
@@ -76,5 +77,5 @@ func (a *authors) settle(write func(*sensor.Write)) {
 		}
 		write(w)
 	}
-	a.doubtful = a.doubtful[:0]
+	a.doubtful = buffer.Cut(a.doubtful, 0)
 }

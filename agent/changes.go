@@ -7,6 +7,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/spoor/spoor/agent/buffer"
 	"github.com/spoor/spoor/agent/footprint"
 	"github.com/spoor/spoor/agent/process"
 	"github.com/spoor/spoor/agent/recent"
@@ -194,9 +195,8 @@ func (a *Agent) tellChanges(now time.Time, all bool) {
 	for i := range c.read {
 		a.addChange(now, &c.read[i])
 	}
-	clear(c.read) // it holds paths
-	c.read = c.read[:0]
-	clear(c.made)
+	c.read = buffer.Cut(c.read, 0) // it holds paths
+	c.made = buffer.Emptied(c.made)
 	a.addUnseen(now, all)
 	urgent := func(k changeKey) bool { return a.ended(k.who) }
 	if all {

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"github.com/spoor/spoor/agent/buffer"
 	"github.com/spoor/spoor/agent/workload"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
@@ -59,6 +60,5 @@ func (h *hold) release(send func(*workload.Instance, *spoorv1.Process, *spoorv1.
 		h.count -= len(h.records[in])
 		delete(h.records, in)
 	}
-	clear(h.order[len(still):])
-	h.order = still
+	h.order = buffer.Cut(h.order, len(still))
 }

@@ -11,6 +11,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2/simplelru"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/spoor/spoor/agent/buffer"
 	"github.com/spoor/spoor/agent/process"
 	"github.com/spoor/spoor/agent/recent"
 	"github.com/spoor/spoor/agent/sensor"
@@ -309,7 +310,7 @@ func (a *Agent) tellReadings(now time.Time) {
 			waiting = append(waiting, reading)
 		}
 	}
-	r.read = waiting
+	r.read = buffer.Cut(r.read, len(waiting))
 }
 
 // tellReading reports false when it is to be asked again, since the writer has no name yet.

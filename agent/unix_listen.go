@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/spoor/spoor/agent/buffer"
 	"github.com/spoor/spoor/agent/process"
 	"github.com/spoor/spoor/agent/sensor"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -90,8 +91,7 @@ func (a *Agent) tellListening(now time.Time) {
 		closed.Closed = true
 		a.add(now, one.process.Proto, one.process.Instance, &spoorv1.Record{Fact: &spoorv1.Record_Listen{Listen: closed}})
 	}
-	clear(l.sockets)
-	l.sockets = l.sockets[:0]
+	l.sockets = buffer.Cut(l.sockets, 0)
 }
 
 // listenOf tells where a socket takes what anybody sends.

@@ -5,6 +5,7 @@ package agent
 import (
 	"time"
 
+	"github.com/spoor/spoor/agent/buffer"
 	"github.com/spoor/spoor/agent/sensor"
 	"github.com/spoor/spoor/agent/storage"
 )
@@ -33,8 +34,7 @@ func (a *Agent) addUnseen(now time.Time, all bool) {
 			a.addFirstWrite(now, &ch)
 		}
 	}
-	clear(c.young[len(young):])
-	c.young = young
+	c.young = buffer.Cut(c.young, len(young))
 }
 
 func (a *Agent) addFirstWrite(now time.Time, ch *change) {

@@ -13,6 +13,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2/simplelru"
 	"golang.org/x/sys/unix"
 
+	"github.com/spoor/spoor/agent/buffer"
 	"github.com/spoor/spoor/agent/recent"
 )
 
@@ -285,7 +286,7 @@ func (n *Names) fail(err error) {
 // drain empties the queue.
 func (n *Names) drain() error {
 	for len(n.pending) < maxPendingNames {
-		n.records = n.records[:0]
+		n.records = buffer.Cut(n.records, 0)
 		empty, err := n.fill()
 		if err != nil {
 			return err
@@ -358,10 +359,10 @@ func (n *Names) Read(fn func(*NameChange)) error {
 	for i := range taken {
 		fn(&taken[i])
 	}
-	clear(taken) // it holds paths
+	taken = buffer.Cut(taken, 0) // it holds paths
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.spare = taken[:0]
+	n.spare = taken
 	return err
 }
 
