@@ -326,7 +326,7 @@ const (
 	Endpoint_UNKNOWN_UNSPECIFIED Endpoint_Unknown = 0
 	// Its own record may still come.
 	Endpoint_UNKNOWN_NOT_YET Endpoint_Unknown = 1
-	// A private address that no agent tells of: none runs there.
+	// A private address that no agent tells of: none runs there, or a node that has neither end stands in for somebody (a NodePort).
 	Endpoint_UNKNOWN_NO_AGENT Endpoint_Unknown = 2
 	// A public address.
 	Endpoint_UNKNOWN_OUTSIDE Endpoint_Unknown = 3

@@ -163,6 +163,13 @@ function peer(end, node) {
   return at;
 }
 
+// Why there is no name for a peer. That nobody answered is said by its numbers.
+const why = {
+  UNKNOWN_NOT_YET: "who that is may be told yet",
+  UNKNOWN_NO_AGENT: "no agent tells who that is",
+  UNKNOWN_OUTSIDE: "outside",
+};
+
 const notes = (list) => (list.length ? ` (${list.join(", ")})` : "");
 
 function flowSentence(node, f) {
@@ -175,6 +182,7 @@ function flowSentence(node, f) {
   if (f.timedOut) list.push(`${f.timedOut} unanswered`);
   if (sent) list.push(`${size(sent)} sent`);
   if (received) list.push(`${size(received)} received`);
+  if (why[f.peer?.unknown]) list.push(why[f.peer.unknown]);
   if (f.direction === "DIRECTION_INBOUND") return `was called on ${transport} port ${f.local?.port ?? 0} by ${peer(f.peer, node)}${notes(list)}`;
   const failed = (f.refused || f.timedOut) && !f.opened && !f.closed && !sent && !received;
   return `${failed ? "failed to call" : "called"} ${peer(f.peer, node)} over ${transport}${notes(list)}`;

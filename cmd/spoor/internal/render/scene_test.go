@@ -148,5 +148,11 @@ func scene() []*spoorv1.Event {
 		event(11*time.Second, "loss", nil, nil, func(ev *spoorv1.Event) {
 			ev.Fact = &spoorv1.Event_Loss{Loss: &spoorv1.Loss{Source: "file", Reason: "name_unreadable", Count: 1234}}
 		}),
+		flow(12*time.Second, unit, python, &spoorv1.Flow{Transport: tcp, Direction: out, Peer: &spoorv1.Endpoint{Address: "203.0.113.8", Port: 443, Unknown: spoorv1.Endpoint_UNKNOWN_OUTSIDE}, BytesSent: 10}),
+		flow(12*time.Second, unit, python, &spoorv1.Flow{Transport: tcp, Direction: out, Peer: &spoorv1.Endpoint{Address: "10.0.0.9", Port: 443, Unknown: spoorv1.Endpoint_UNKNOWN_NOT_YET}}),
+		flow(12*time.Second, unit, python, &spoorv1.Flow{
+			Transport: tcp, Direction: in, Local: &spoorv1.Endpoint{Port: 8080}, Peer: &spoorv1.Endpoint{Address: "10.99.0.13", Unknown: spoorv1.Endpoint_UNKNOWN_NO_AGENT}, Opened: 2,
+		}),
+		flow(12*time.Second, unit, python, &spoorv1.Flow{Transport: tcp, Direction: out, Peer: &spoorv1.Endpoint{Address: "10.0.0.9", Port: 444, Unknown: spoorv1.Endpoint_UNKNOWN_NO_ANSWER}, Refused: 1}),
 	}
 }

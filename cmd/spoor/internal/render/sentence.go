@@ -181,10 +181,27 @@ func flowSentence(node string, f *spoorv1.Flow) string {
 	if n := f.GetBytesReceived(); n > 0 {
 		notes = append(notes, size(n)+" received")
 	}
+	if text := why(f.GetPeer().GetUnknown()); text != "" {
+		notes = append(notes, text)
+	}
 	if len(notes) > 0 {
 		b.WriteString(" (" + strings.Join(notes, ", ") + ")")
 	}
 	return b.String()
+}
+
+// why says why there is no name for a peer. That nobody answered is said by its numbers.
+func why(u spoorv1.Endpoint_Unknown) string {
+	switch u {
+	case spoorv1.Endpoint_UNKNOWN_NOT_YET:
+		return "who that is may be told yet"
+	case spoorv1.Endpoint_UNKNOWN_NO_AGENT:
+		return "no agent tells who that is"
+	case spoorv1.Endpoint_UNKNOWN_OUTSIDE:
+		return "outside"
+	default:
+		return ""
+	}
 }
 
 // Peer names one end of a flow: the workload or DNS name where known, and always the address.
