@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/test/loopback"
 )
 
 const (
@@ -56,7 +56,8 @@ func TestChurn(t *testing.T) {
 	socket := filepath.Join(dir, "cri.sock")
 	runtime := serve(t, socket)
 	told := newTally(t)
-	a := startAgent(t, told.add, "--node", "churned", "--cgroup", branch, "--cri-socket", socket)
+	metrics := loopback.Free(t)
+	a := startAgent(t, told.add, "--node", "churned", "--cgroup", branch, "--cri-socket", socket, "--metrics", metrics)
 	told.untilCovered()
 
 	trees := cgroupTrees(t)
@@ -65,8 +66,8 @@ func TestChurn(t *testing.T) {
 	var running sync.WaitGroup
 	n := 0
 	// churn makes pods so long, one each so often.
-	churn := func(lasts, each time.Duration) (samples []int) {
-		memory := watchMemory(t, a.cmd.Process.Pid)
+	churn := func(lasts, each time.Duration) samples {
+		memory := watchMemory(t, a.cmd.Process.Pid, metrics)
 		begun := time.Now()
 		for next := begun; time.Since(begun) < lasts; n++ {
 			slots <- struct{}{}
@@ -92,29 +93,39 @@ func TestChurn(t *testing.T) {
 	}
 	calm := churn(sampleEvery, time.Second)
 	begun := time.Now()
-	samples := churn(lasts, time.Second/rate)
+	meanwhile := churn(lasts, time.Second/rate)
 	took := time.Since(begun)
 	churned := n
-	var after []int
+	var after samples
 	if lasts >= time.Minute { // less than that is remembered anyhow
 		after = churn(retention, sampleEvery)
 	}
 	a.stop()
 	told.check()
 	t.Logf("%d pods in %.0f s, %.1f a second; %d events of theirs; the runtime was asked %d times", churned, took.Seconds(), float64(churned)/took.Seconds(), told.events, runtime.asked)
-	t.Logf("resident memory of the agent in KiB, every %v: before %v, meanwhile %v, after %v", sampleEvery, calm, samples, after)
-	if most := slices.Max(samples); most > maxResident {
+	for what, of := range map[string]func(sample) int{
+		"resident memory of the agent": sample.ofResident, "what its runtime has in use": sample.ofInUse, "objects there": sample.ofObjects,
+	} {
+		t.Logf("%s in KiB, every %v: before %v, meanwhile %v, after %v", what, sampleEvery, calm.all(of), meanwhile.all(of), after.all(of))
+	}
+	for _, s := range []samples{calm, meanwhile, after} {
+		if len(s) > 0 {
+			t.Logf("it remembered in the end: %v", s[len(s)-1].remembered)
+		}
+	}
+	resident := meanwhile.all(sample.ofResident)
+	if most := slices.Max(resident); most > maxResident {
 		t.Errorf("it had %d KiB of memory", most)
 	}
 	if load := loadAverage(t); load > maxLoad {
 		t.Logf("others are at work here (load average %.0f): whether memory is back is not judged", load)
 		return
 	}
-	if third := len(samples) / 3; lasts >= retention && slices.Max(samples[2*third:]) > slices.Max(samples[third:2*third])+maxKept/3 {
+	if third := len(resident) / 3; lasts >= retention && slices.Max(resident[2*third:]) > slices.Max(resident[third:2*third])+maxKept/3 {
 		t.Error("its memory goes on growing")
 	}
-	if len(after) > 0 && after[len(after)-1] > slices.Max(calm)+maxKept {
-		t.Errorf("it had %d KiB before, and has %d after", slices.Max(calm), after[len(after)-1])
+	if before := slices.Max(calm.all(sample.ofResident)); len(after) > 0 && after[len(after)-1].resident > before+maxKept {
+		t.Errorf("it had %d KiB before, and has %d after", before, after[len(after)-1].resident)
 	}
 }
 
@@ -200,59 +211,6 @@ func (c *tally) check() {
 	if c.wrong > 0 || len(missing) > 0 {
 		c.Errorf("%d of %d events are wrong; pods without: %v", c.wrong, c.events, missing)
 	}
-}
-
-const sampleEvery = 10 * time.Second
-
-// watchMemory notes a process's resident memory until it is called off.
-func watchMemory(t *testing.T, pid int) (stop func() []int) {
-	t.Helper()
-	done, result := make(chan struct{}), make(chan []int, 1)
-	go func() {
-		all := []int{resident(t, pid)}
-		for {
-			select {
-			case <-time.After(sampleEvery):
-				all = append(all, resident(t, pid))
-			case <-done:
-				result <- append(all, resident(t, pid))
-				return
-			}
-		}
-	}()
-	return func() []int { close(done); return <-result }
-}
-
-// loadAverage is that of the last minute (proc_loadavg(5)).
-func loadAverage(t *testing.T) float64 {
-	t.Helper()
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	load, err := strconv.ParseFloat(strings.Fields(string(text))[0], 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return load
-}
-
-// resident returns how much memory a process has, in KiB (proc_pid_status(5)).
-func resident(t *testing.T, pid int) int {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Error(err)
-	}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(rest), " kB"))
-			if err != nil {
-				t.Error(err)
-			}
-			return n
-		}
-	}
-	return 0
 }
 
 // scratch is a folder in memory: what is measured is not the disk.

@@ -4,8 +4,6 @@ package tutorial
 
 import (
 	"bytes"
-	"context"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spoor/spoor/agent/kernel"
+	"github.com/spoor/spoor/test/loopback"
 	"github.com/spoor/spoor/test/scene"
 )
 
@@ -180,27 +179,14 @@ func (s *session) retype(block string, says []string) {
 	}
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
-
 func TestTutorial(t *testing.T) {
 	page, err := os.ReadFile("../../docs/tutorial.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	fill := strings.NewReplacer("/tmp/visits", dir+"/visits", "/tmp/spoor-tutorial", dir+"/data", "/var/lib/visits", dir+"/service", "8099", freePort(t), "7070", freePort(t)).Replace
+	port := func() string { return strings.TrimPrefix(loopback.Free(t), "127.0.0.1:") }
+	fill := strings.NewReplacer("/tmp/visits", dir+"/visits", "/tmp/spoor-tutorial", dir+"/data", "/var/lib/visits", dir+"/service", "8099", port(), "7070", port()).Replace
 	s := newSession(t, fill)
 	met := 0
 	for _, block := range blocks(string(page)) {

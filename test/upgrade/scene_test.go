@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -28,6 +27,7 @@ import (
 	"github.com/spoor/spoor/agent"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
+	"github.com/spoor/spoor/test/loopback"
 	stage "github.com/spoor/spoor/test/scene"
 )
 
@@ -190,14 +190,7 @@ func newScene(t *testing.T) *scene {
 			t.Errorf("unmount the BPF file system: %v", err)
 		}
 	})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := loopback.Free(t)
 	s := &scene{t: t, url: "http://" + address, pins: filepath.Join(mount, "spoor")}
 	s.ask = spoorv1connect.NewQueryServiceClient(http.DefaultClient, s.url)
 	s.builds[0] = build{CollectorURL: s.url, Pin: s.pins, Version: "1", Patience: patience}
