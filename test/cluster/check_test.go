@@ -29,6 +29,9 @@ type check struct {
 	written map[string]map[string]bool
 	called  map[netip.AddrPort]bool
 	served  map[netip.AddrPort]bool
+	// Callers from outside, who came through the port of a node, and how many there were.
+	strangers map[netip.AddrPort]bool
+	came      int
 	// How often kubelet wrote to volumes of a type for containers to read, or beside those of drivers.
 	prepared map[string]int
 }
@@ -39,7 +42,7 @@ var configuration = regexp.MustCompile(`/pods/([0-9a-f-]{36})/volumes/kubernetes
 func newCheck(l *lab, w *truth) *check {
 	return &check{
 		lab: l, truth: w, right: map[string]int{}, wrong: map[string]int{}, written: map[string]map[string]bool{},
-		called: map[netip.AddrPort]bool{}, served: map[netip.AddrPort]bool{}, prepared: map[string]int{},
+		called: map[netip.AddrPort]bool{}, served: map[netip.AddrPort]bool{}, strangers: map[netip.AddrPort]bool{}, prepared: map[string]int{},
 	}
 }
 
@@ -272,11 +275,20 @@ func (c *check) flow(ev *spoorv1.Event, f *spoorv1.Flow) {
 	for _, port := range f.GetClientPorts() {
 		from := netip.AddrPortFrom(peer, uint16(port))
 		c.served[from] = true
+		if got == "/" && c.cameThroughAPort(from) && f.GetPeer().GetUnknown() != spoorv1.Endpoint_UNKNOWN_UNSPECIFIED {
+			c.strangers[from] = true
+			continue
+		}
 		if want := c.caller(from); !slices.Contains(want, got) {
 			c.bad(ev, "caller", "%s is %s, want %s", from, got, want)
 			return
 		}
 	}
+}
+
+// cameThroughAPort says whether somebody from outside may have come from there: node2 put an address of its own in the place of his.
+func (c *check) cameThroughAPort(from netip.AddrPort) bool {
+	return c.truth.callers[from] == nil && slices.Contains([]string{otherNodeAddress, "10.244.2.1"}, from.Addr().String())
 }
 
 // caller says who may have called from an address and port. Whoever calls from a pod is known by that. What the node's own network sends
@@ -309,6 +321,10 @@ func (c *check) missing() {
 			c.wrong["volume of kubelet's that was not told"]++
 			c.Errorf("nobody wrote to a volume of the type %s", kind)
 		}
+	}
+	if len(c.strangers) != c.came {
+		c.wrong["call from outside"]++
+		c.Errorf("%d calls came from outside, and %d from nobody that is known: %v", c.came, len(c.strangers), c.strangers)
 	}
 	c.Logf("%d clients' ports told by callers, %d by those called", len(c.called), len(c.served))
 }

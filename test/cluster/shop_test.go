@@ -4,9 +4,12 @@ package cluster_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +24,7 @@ import (
 
 // Every event of the shop has the right workload, instance and storage, and both ends of every flow are named.
 func TestShop(t *testing.T) {
+	const outsiders = 10
 	l := newLab(t)
 	l.letAgentsAsk()
 	center, agents := l.watch()
@@ -44,6 +48,7 @@ func TestShop(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	l.buyFromOutside(outsiders)
 	l.kubectl("apply", "-f", l.apply("customers.yaml"))
 	l.kubectl("wait", "job/customers", "job/blinks", "-n", namespace, "--for=condition=Complete", "--timeout=120s")
 	for _, name := range []string{"passer-by", "neighbour-node1", "visitor-node1"} {
@@ -77,8 +82,28 @@ func TestShop(t *testing.T) {
 	l.record()
 	center.stop()
 	l.keep(events)
-	newCheck(l, truth).all(events)
+	c := newCheck(l, truth)
+	c.came = outsiders
+	c.all(events)
 	l.askedBy(nodes)
+}
+
+// buyFromOutside buys so often where no agent is, through the port of a node: some of those who sell are on the other one, so that neither end is
+// on the node in between.
+func (l *lab) buyFromOutside(times int) {
+	l.Helper()
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		return dial(ctx, "control", network, address)
+	}}
+	for range times {
+		answer, err := (&http.Client{Transport: transport, Timeout: patience}).Post("http://"+otherNodeAddress+":30080/buy", "text/plain", strings.NewReader("7"))
+		if err != nil {
+			l.Fatal(err)
+		}
+		if err := answer.Body.Close(); err != nil || answer.StatusCode != http.StatusOK {
+			l.Fatalf("the shop answers %s, %v", answer.Status, err)
+		}
+	}
 }
 
 // record leaves what happened, and what the cluster is made of, where test/formats reads it: build/shop.

@@ -44,8 +44,8 @@ type act struct {
 	Act, Path, Service, Peer, Client string
 }
 
-// nodeAddress is that of node1.
-const nodeAddress = "10.99.0.11"
+// nodeAddress is that of node1, and the other one of node2.
+const nodeAddress, otherNodeAddress = "10.99.0.11", "10.99.0.12"
 
 // member is a pod with what is known of it.
 type member struct {
