@@ -304,6 +304,10 @@ func (r *Resolver) giveUp(in *Instance) {
 			return
 		}
 	}
+	if pod, ok := r.o.Directory.pod(in.owner.PodUID); ok && in.owner.User == "" && in.proto.GetPodName() == "" { // the container's name is not to be had, its owner's is
+		by, _ := r.o.Directory.controller(&pod)
+		in.proto = named(in.proto, r.o.Node, nil, &pod, by)
+	}
 	if in.used && in.proto.GetContainerName() == "" && in.proto.GetPodName() == "" {
 		r.unnamed++
 	}

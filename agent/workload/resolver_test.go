@@ -219,6 +219,29 @@ func TestANestedContainerBelongsToTheOneThatSomebodyManages(t *testing.T) {
 	w.want(t, 11, "shop/Deployment/checkout app")
 }
 
+func TestAContainerThatNobodyTellsOfBelongsToItsPod(t *testing.T) {
+	w := newWorld(t)
+	w.d.AddContainer(deployment(1, podA))
+	w.Learn(10, "/kubepods/pod"+podA+"/"+id(1), time.Time{})
+	w.want(t, 10, "shop/Deployment/checkout app")
+	w.Learn(11, "/kubepods/pod"+podA+"/"+id(2), time.Time{}) // its runtime had forgotten it when it was asked
+	w.want(t, 11, "n/Container/000000000000?")
+	w.settle(0)
+	w.settle(patience)
+	w.want(t, 11, "shop/Deployment/checkout")
+	if p := w.Of(11, 0, false).Proto(); p.GetPodName() == "" || p.GetContainerId() != id(2) {
+		t.Errorf("it is told as %v", p)
+	}
+	if w.Unnamed() != 0 {
+		t.Errorf("%d containers count as unnamed", w.Unnamed())
+	}
+	again := deployment(2, podA)
+	again.Restarts = 1
+	w.d.AddContainer(again) // later all the same
+	w.settle(patience)
+	w.want(t, 11, "shop/Deployment/checkout app")
+}
+
 func TestCgroupsBelowAnOwnerAreOneInstance(t *testing.T) {
 	w := newWorld(t)
 	w.Learn(10, "/system.slice/web.service", time.Unix(1, 0))
