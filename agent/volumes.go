@@ -26,6 +26,10 @@ func (a *Agent) nameVolume(in *workload.Instance, r *spoorv1.Record) {
 	if f == nil {
 		f = r.GetShare().GetFile()
 	}
+	if isOfHost(in.Proto(), f) {
+		f.StorageClass = spoorv1.StorageClass_STORAGE_CLASS_HOST
+		return
+	}
 	switch f.GetStorageClass() {
 	case spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME,
 		spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH, spoorv1.StorageClass_STORAGE_CLASS_CONFIG:
@@ -43,5 +47,16 @@ func (a *Agent) nameVolume(in *workload.Instance, r *spoorv1.Record) {
 		f.StorageClass = spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME
 	case v.Type == "persistentVolumeClaim": // also one that is a folder of the node, as clusters of one node have them
 		f.StorageClass = spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME
+	}
+}
+
+// isOfHost says whether what counts as a folder of the host in a container is the host's own: a service that ended before its view of the host
+// could be read (PrivateTmp= and the like) is in no container, and sees the file where the host does.
+func isOfHost(in *spoorv1.Instance, f *spoorv1.File) bool {
+	switch in.GetWorkload().GetKind() {
+	case workload.KindUnit, workload.KindSession, workload.KindHost:
+		return f.GetStorageClass() == spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH && f.GetHostPath() == ""
+	default:
+		return false
 	}
 }
