@@ -46,7 +46,10 @@ func volumeOf(host, own []Mount, dev uint32, path string) (seen string, v Volume
 		}
 		at := join(m.Point, rest)
 		found := volumeDir.FindStringSubmatch(at)
-		if found == nil || found[2] == csi && found[4] == "" {
+		if found == nil {
+			continue
+		}
+		if driven := found[2] == csi; driven && found[4] == "" { // what is beside its mount
 			continue
 		}
 		if ok { // there are several: it matters which

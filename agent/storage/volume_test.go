@@ -118,7 +118,7 @@ func TestVolumesOfDriversThatGoWithTheirPods(t *testing.T) {
 		host += fmt.Sprintf("%d 22 0:%d / %s%s/mount rw - tmpfs tmpfs rw\n", 30+i, 30+i, volumes, tc.name)
 		r.keep(hostNS, 0, parseMounts(host))
 		for range 2 {
-			got := r.Locate(hostNS, 0, uint32(30+i), "/f") //nolint:gosec // a small number
+			got := r.Locate(hostNS, 0, uint32(30+i), "/f")
 			if got.Class != tc.class || got.Volume.Name != tc.name {
 				t.Errorf("%s is %+v, want %v", tc.name, got, tc.class)
 			}
