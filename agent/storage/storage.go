@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2/simplelru"
@@ -53,8 +54,25 @@ type table struct {
 	used   time.Time
 	// Processes that it was read from: the first and the latest.
 	first, latest uint32
+	// Those that are known to be, or to have been, in the namespace: the last few.
+	members []uint32
+	// That of another namespace which had the same number until now: what was done there may be told yet.
+	before *table
 	// A program began there, and it was read after that: what a runtime does before is over.
 	entered, settled bool
+}
+
+// How many members of a namespace are remembered.
+const maxMembers = 8
+
+func (t *table) note(tgid uint32) {
+	if slices.Contains(t.members, tgid) {
+		return
+	}
+	if len(t.members) == maxMembers {
+		t.members = slices.Delete(t.members, 0, 1)
+	}
+	t.members = append(t.members, tgid)
 }
 
 // New returns a Resolver that takes the host's view from the first process that lets it: init; the kernel's own
@@ -108,19 +126,23 @@ func (r *Resolver) Enter(mntNS, tgid uint32) {
 		return
 	}
 	t, known := r.tables.Get(mntNS)
+	var before *table
 	if known && !t.inUse(mntNS) {
 		r.tables.Remove(mntNS)
-		known = false
+		before, known = t, false
+		before.before = nil
 	}
 	if known && t.entered {
+		t.note(tgid)
 		return
 	}
 	if r.read(mntNS, tgid) {
 		t, known = r.tables.Get(mntNS)
-		t.settled = true
+		t.settled, t.before = true, before
 	}
 	if known {
 		t.entered = true
+		t.note(tgid)
 	}
 }
 
@@ -137,10 +159,11 @@ func (r *Resolver) Look() { r.mounts(r.hostNS, r.hostProc) }
 func (r *Resolver) Locate(mntNS, tgid, dev uint32, path string) Place {
 	host := r.mounts(r.hostNS, r.hostProc)
 	own, onHost := host, mntNS == r.hostNS || mntNS == 0
+	var view *table
 	if !onHost {
-		if own = r.mounts(mntNS, tgid); own == nil { // it ended before anybody looked: the host's view is the best that is left
-			own = host
-		}
+		if view = r.table(mntNS, tgid); view != nil {
+			own = view.mounts
+		} // else it ended before anybody looked: the host's view is the best that is left
 	}
 	var p Place
 	if hostMount, seen, ok := find(host, dev, path); ok {
@@ -172,7 +195,9 @@ func (r *Resolver) Locate(mntNS, tgid, dev uint32, path string) Place {
 		}
 	}
 	if !onHost {
-		onHost = r.onHost(mntNS) || !r.settled(mntNS) && unstage(&p, own, host)
+		settled := view != nil && view.settled
+		// A service that has a view of its own of the host, as systemd gives it (PrivateTmp=, ProtectSystem=), is in no container.
+		onHost = settled && sameRoot(rootOf(own), rootOf(host)) || !settled && unstage(&p, own, host)
 	}
 	if seen, v, ok := volumeOf(host, own, dev, path); ok {
 		p.HostPath, p.Volume, p.Class = seen, v, r.classOfVolume(v, seen)
@@ -180,19 +205,6 @@ func (r *Resolver) Locate(mntNS, tgid, dev uint32, path string) Place {
 	}
 	p.Class = classOf(p.FSType, dev, path, own, onHost)
 	return p
-}
-
-// settled says whether the mounts of a namespace were read after a program began there.
-func (r *Resolver) settled(mntNS uint32) bool {
-	t, ok := r.tables.Peek(mntNS)
-	return ok && t.settled
-}
-
-// onHost tells a service that has a view of its own of the host, as systemd gives it (PrivateTmp=, ProtectSystem=), from a container.
-func (r *Resolver) onHost(mntNS uint32) bool {
-	own, ok1 := r.tables.Peek(mntNS)
-	host, ok2 := r.tables.Peek(r.hostNS)
-	return ok1 && ok2 && own.settled && sameRoot(rootOf(own.mounts), rootOf(host.mounts))
 }
 
 // Local file systems, on which asking for a file's size cannot hang.
@@ -223,25 +235,39 @@ func namespaceOf(tgid uint32) uint32 {
 }
 
 func (r *Resolver) mounts(ns, tgid uint32) []Mount {
+	if t := r.table(ns, tgid); t != nil {
+		return t.mounts
+	}
+	return nil
+}
+
+// table returns what a process in a namespace sees mounted; nil when that is not known.
+func (r *Resolver) table(ns, tgid uint32) *table {
 	if ns == r.hostNS { // whoever asks may be gone, and the kernel says only once that they changed
 		tgid = r.hostProc
 	}
 	t, known := r.tables.Get(ns)
 	if known {
+		if t.before != nil && !slices.Contains(t.members, tgid) && slices.Contains(t.before.members, tgid) {
+			return t.before
+		}
 		t.used = r.now()
+		if t.before != nil && t.used.Sub(t.before.used) >= tableGrace {
+			t.before = nil
+		}
 		fresh := r.now().Sub(t.read) < mountsAge
 		if ns == r.hostNS && r.watch != nil {
 			fresh = !r.watch.changed()
 		}
 		if fresh {
-			return t.mounts
+			return t
 		}
 	}
 	if !r.read(ns, tgid) && !known {
 		return nil
 	}
 	t, _ = r.tables.Get(ns)
-	return t.mounts
+	return t
 }
 
 // read reads the mounts of a namespace, unless the process is gone: then what was read earlier still holds for it.
@@ -259,9 +285,11 @@ func (r *Resolver) read(ns, tgid uint32) bool {
 
 func (r *Resolver) keep(ns, tgid uint32, mounts []Mount) {
 	now := r.now()
-	t := &table{mounts: mounts, read: now, used: now, first: tgid, latest: tgid}
+	t := &table{mounts: mounts, read: now, used: now, first: tgid, latest: tgid, members: []uint32{tgid}}
 	if old, ok := r.tables.Peek(ns); ok && (ns == r.hostNS || old.inUse(ns)) {
 		t.entered, t.settled, t.first = old.entered, old.settled || old.entered, old.first
+		t.before, t.members = old.before, old.members
+		t.note(tgid)
 	} else {
 		r.forget(now)
 	}

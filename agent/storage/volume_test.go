@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
@@ -187,5 +188,41 @@ func TestMountsAreWatched(t *testing.T) {
 	r.Enter(ns, self)
 	if table, _ := r.tables.Get(ns); len(table.mounts) == len(parseMounts(hostInfo)) || !table.entered {
 		t.Error("the mounts of a program that began were not read again")
+	}
+}
+
+// The number of a mount namespace is given out again as soon as it is gone. What was done in the one before may be told after a program began in the next.
+func TestANumberThatIsGivenOutAgain(t *testing.T) {
+	r, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	r.now = func() time.Time { return now }
+	self := uint32(os.Getpid())
+	ns := namespaceOf(self)
+	r.hostNS = 0
+	const gone, child, stranger = 1 << 30, 1<<30 + 1, 1<<30 + 2 // greater than any process id
+	before := parseMounts(containerInfo)
+	r.tables.Remove(ns) // the test's own
+	r.keep(ns, gone, before)
+	if t, ok := r.tables.Peek(ns); ok {
+		t.note(child)
+	}
+	r.Enter(ns, self)
+	for _, tgid := range []uint32{gone, child} {
+		if got := r.mounts(ns, tgid); len(got) != len(before) {
+			t.Errorf("%d, who was in the namespace before, sees %d mounts", tgid, len(got))
+		}
+	}
+	for _, tgid := range []uint32{self, stranger} {
+		if got := r.mounts(ns, tgid); len(got) == len(before) {
+			t.Errorf("%d sees what was mounted in the namespace before", tgid)
+		}
+	}
+	now = now.Add(tableGrace)
+	r.mounts(ns, self)
+	if got := r.mounts(ns, gone); len(got) == len(before) {
+		t.Error("the namespace before is remembered for ever")
 	}
 }
