@@ -57,8 +57,9 @@ type Store struct {
 	log      *os.File               // SQLite's, which is there for as long as the writer is
 	syncLog  func(f *os.File) error // fails in tests
 
-	mu sync.Mutex // serialises what changes the database
-	w  *writer
+	mu         sync.Mutex // serialises what changes the database
+	w          *writer
+	checkpoint *checkpoint
 }
 
 var _ store.Store = (*Store)(nil)
@@ -108,6 +109,9 @@ func Open(o Options) (_ *Store, err error) {
 	if s.log, err = os.Open(s.path + "-wal"); err != nil {
 		return nil, err
 	}
+	if s.checkpoint, err = startCheckpoint(s.path, &s.mu, o.Logger); err != nil {
+		return nil, err
+	}
 	if s.readers, err = openReaders(s.path, o.Readers); err != nil {
 		return nil, err
 	}
@@ -146,8 +150,6 @@ func (s *Store) Reserved() store.Reader {
 
 // Close implements store.Store.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if err := s.release(); err != nil {
 		return fmt.Errorf("close sqlite store %s: %w", s.path, err)
 	}
@@ -161,8 +163,11 @@ func (s *Store) release() error {
 			errs = append(errs, p.Close())
 		}
 	}
+	if s.checkpoint != nil {
+		errs = append(errs, s.checkpoint.close()) // it may wait for s.mu
+	}
 	if s.w != nil {
-		errs = append(errs, s.w.close())
+		errs = append(errs, s.closeWriter())
 	}
 	if s.log != nil {
 		errs = append(errs, s.log.Close())
@@ -171,6 +176,12 @@ func (s *Store) release() error {
 		errs = append(errs, s.lock.Close())
 	}
 	return errors.Join(errs...)
+}
+
+func (s *Store) closeWriter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.close()
 }
 
 // lockDir keeps a second process out. The kernel lets go of the lock however this one ends.
@@ -241,7 +252,11 @@ func (s *Store) changeAhead(ctx context.Context, f func(*writer) error) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.w.transaction(func() error { return f(s.w) })
+	err := s.w.transaction(func() error { return f(s.w) })
+	if err == nil {
+		s.checkpoint.committed()
+	}
+	return err
 }
 
 // sync brings to the disk what was committed: it is in the log, or was copied from there into the file and synced with it. When that fails,

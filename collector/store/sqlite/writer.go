@@ -61,8 +61,7 @@ func openWriter(path string, cacheBytes int64, log *slog.Logger) (_ *writer, err
 		// Whole after the power has failed, but for what sync has not brought to the disk by then.
 		"synchronous=normal",
 		fmt.Sprintf("cache_size=-%d", cacheBytes/1024),
-		// 32 MiB of log before it is copied back: pages that change often are then copied once.
-		"wal_autocheckpoint=8000",
+		fmt.Sprintf("wal_autocheckpoint=%d", checkpointByWriter),
 		"journal_size_limit=67108864",
 		"temp_store=memory",
 	)
