@@ -329,9 +329,8 @@ func (c *Committer) write(ctx context.Context, group []*submission, now time.Tim
 
 // judge shows events to the judge, and those that were stored before and got the name of their peer by them; what follows goes into w.
 func (c *Committer) judge(ctx context.Context, w *store.Write, renamed []*spoorv1.Event, batches []identity.Batch, now time.Time) error {
+	w.Named = renamed
 	for _, ev := range renamed {
-		peer := ev.GetFlow().GetPeer()
-		w.Named = append(w.Named, store.Named{EventID: ev.GetId(), Workload: peer.GetWorkload(), ExecID: peer.GetExecId()})
 		if err := c.o.Findings.Observe(ctx, ev, now); err != nil {
 			return err
 		}

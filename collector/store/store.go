@@ -56,8 +56,9 @@ type Write struct {
 	Runs []Hello
 	// Batches come in the order in which they are to be committed.
 	Batches []Batch
-	// Named are stored flows whose other end became known later.
-	Named []Named
+	// Named are stored flows whose other end became known later, as they are now. An engine takes who is at the other end from them, and
+	// may rely on the rest being as it was stored.
+	Named []*spoorv1.Event
 	// Findings replace what was stored under the same fingerprint.
 	Findings []FindingChange
 	// Receivers are the outboxes that a finding with Notify is put into.
@@ -91,13 +92,6 @@ type Batch struct {
 	// Events carry ids, above all that were written before and growing. Events that name the same process, instance
 	// or workload share one pointer; an engine may use that but must not rely on it, nor change what it is given.
 	Events []*spoorv1.Event
-}
-
-// Named says who is at the other end of a stored flow.
-type Named struct {
-	EventID  uint64
-	Workload *spoorv1.Workload
-	ExecID   string
 }
 
 // FindingChange is a finding as it is from now on.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -41,7 +42,12 @@ func TestManyFlows(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := &spoorv1.Workload{Cluster: "c", Namespace: "shop", Kind: "Deployment", Name: "web"}
-	if err := s.Write(t.Context(), &store.Write{Named: []store.Named{{EventID: 7, Workload: known, ExecID: "x"}, {EventID: flows, Workload: known, ExecID: "y"}}}); err != nil {
+	nowKnown := func(id uint64, execID string) *spoorv1.Event {
+		ev := proto.CloneOf(b.Events[id-1])
+		ev.GetFlow().GetPeer().Workload, ev.GetFlow().GetPeer().ExecId = known, execID
+		return ev
+	}
+	if err := s.Write(t.Context(), &store.Write{Named: []*spoorv1.Event{nowKnown(7, "x"), nowKnown(flows, "y")}}); err != nil {
 		t.Fatal(err)
 	}
 	page, err := s.Events(t.Context(), store.EventQuery{Kinds: []store.Kind{store.KindFlow}, Newest: true, Limit: flows})

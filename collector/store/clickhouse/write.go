@@ -230,13 +230,13 @@ func (o *writing) event(b *store.Batch, run *runState, ev *spoorv1.Event) error 
 }
 
 // names puts who is at the other end of stored flows into the ledger, and moves them to the edges to which they now belong.
-func (o *writing) names(named []store.Named) error {
+func (o *writing) names(named []*spoorv1.Event) error {
 	if len(named) == 0 {
 		return nil
 	}
 	ids := make([]uint64, len(named))
 	for i, n := range named {
-		ids[i] = n.EventID
+		ids[i] = n.GetId()
 	}
 	flows, err := o.eventsByID(o.ctx, ids)
 	if err != nil {
@@ -247,21 +247,21 @@ func (o *writing) names(named []store.Named) error {
 		at[ev.GetId()] = ev
 	}
 	for _, n := range named {
-		ev := at[n.EventID]
+		ev, peer := at[n.GetId()], n.GetFlow().GetPeer()
 		if ev.GetFlow().GetPeer() == nil {
 			continue // forgotten since, or not a flow with ends
 		}
-		body, err := proto.Marshal(&spoorv1.Endpoint{Workload: n.Workload, ExecId: n.ExecID})
+		body, err := proto.Marshal(&spoorv1.Endpoint{Workload: peer.GetWorkload(), ExecId: peer.GetExecId()})
 		if err != nil {
 			return err
 		}
-		doc, err := workloadDoc(n.Workload, n.ExecID)
+		doc, err := workloadDoc(peer.GetWorkload(), peer.GetExecId())
 		if err != nil {
 			return err
 		}
-		o.rows.add(ledgerRow{kind: "name", key: number(n.EventID), version: o.txn.txn, expires: o.kept(ev.GetTime().AsTime()), txn: o.txn.txn, body: body, doc: doc})
+		o.rows.add(ledgerRow{kind: "name", key: number(n.GetId()), version: o.txn.txn, expires: o.kept(ev.GetTime().AsTime()), txn: o.txn.txn, body: body, doc: doc})
 		o.sums = appendFlow(o.sums, ev, -1)
-		ev.GetFlow().GetPeer().Workload, ev.GetFlow().GetPeer().ExecId = n.Workload, n.ExecID
+		ev.GetFlow().GetPeer().Workload, ev.GetFlow().GetPeer().ExecId = peer.GetWorkload(), peer.GetExecId()
 		o.sums = appendFlow(o.sums, ev, 1)
 	}
 	return nil

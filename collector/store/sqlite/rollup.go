@@ -38,17 +38,13 @@ type rollupSum struct {
 
 type rollup map[rollupKey]rollupSum
 
-// addFlow adds a flow to what its edge is told to have carried, or with sign -1 takes it away.
-func (w *writer) addFlow(sums rollup, ev *spoorv1.Event, sign int64) error {
+// addFlow adds a flow to what its edge is told to have carried, or with sign -1 takes it away; other is the workload of its peer.
+func (w *writer) addFlow(sums rollup, ev *spoorv1.Event, other, sign int64) error {
 	f := ev.GetFlow()
 	if f.GetLocal() == nil || f.GetPeer() == nil {
 		return nil
 	}
 	own, err := w.workload(ev.GetInstance().GetWorkload())
-	if err != nil {
-		return err
-	}
-	other, err := w.workload(f.GetPeer().GetWorkload())
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func (w *writer) write(in *store.Write) error {
 	}
 	for _, n := range in.Named {
 		if err := b.name(n); err != nil {
-			return fmt.Errorf("name the peer of event %d: %w", n.EventID, err)
+			return fmt.Errorf("name the peer of event %d: %w", n.GetId(), err)
 		}
 	}
 	if err := b.flush(); err != nil {
@@ -193,7 +193,11 @@ func (b *batchWriter) effects(run *runState, ev *spoorv1.Event, kind store.Kind,
 	case store.KindCoverage:
 		return b.w.coverage(run.id, ev.GetCoverage(), t)
 	case store.KindFlow:
-		return b.w.addFlow(b.rollup, ev, 1)
+		other, err := b.w.workload(ev.GetFlow().GetPeer().GetWorkload())
+		if err != nil {
+			return err
+		}
+		return b.w.addFlow(b.rollup, ev, other, 1)
 	}
 	return nil
 }
@@ -228,27 +232,25 @@ func (b *batchWriter) flush() error {
 }
 
 // name puts the other end of a stored flow into its row and moves the flow to the edge that it now belongs to.
-func (b *batchWriter) name(n store.Named) error {
-	w := b.w
-	party, err := w.party(n.Workload, n.ExecID)
+func (b *batchWriter) name(ev *spoorv1.Event) error {
+	w, peer := b.w, ev.GetFlow().GetPeer()
+	before, found, err := w.find("SELECT coalesce((SELECT workload FROM party WHERE id = event.other), 0) FROM event WHERE id = ? AND peer IS NOT NULL", ev.GetId())
+	if err != nil || !found {
+		return err // forgotten since, or not a flow with ends
+	}
+	if err := w.addFlow(b.rollup, ev, before, -1); err != nil {
+		return err
+	}
+	party, err := w.party(peer.GetWorkload(), peer.GetExecId())
 	if err != nil {
 		return err
 	}
-	r := reader{conn: w.conn, cache: w.cache}
-	evs, err := r.byID([]uint64{n.EventID})
+	if err := w.do("UPDATE event SET other = ? WHERE id = ?", null(party), ev.GetId()); err != nil {
+		return err
+	}
+	now, err := w.workload(peer.GetWorkload())
 	if err != nil {
 		return err
 	}
-	if len(evs) == 0 || evs[0].GetFlow().GetPeer() == nil {
-		return nil // forgotten since, or not a flow with ends
-	}
-	ev := evs[0]
-	if err := w.addFlow(b.rollup, ev, -1); err != nil {
-		return err
-	}
-	if err := w.do("UPDATE event SET other = ? WHERE id = ?", null(party), n.EventID); err != nil {
-		return err
-	}
-	ev.GetFlow().GetPeer().Workload, ev.GetFlow().GetPeer().ExecId = n.Workload, n.ExecID
-	return w.addFlow(b.rollup, ev, 1)
+	return w.addFlow(b.rollup, ev, now, 1)
 }

@@ -225,19 +225,23 @@ func testLateNames(t *testing.T, open Open) {
 	one := w.eventWith(0, caller, 0, flow(outbound, "10.0.0.1", "10.0.0.2", 80, 2, 100, 5000))
 	two := w.eventWith(0, caller, time.Second, flow(outbound, "10.0.0.1", "10.0.0.2", 80, 1, 10, 10))
 	s.write(&store.Write{Batches: []store.Batch{w.batchOf(0, one, two)}})
-	named := store.Named{EventID: one.GetId(), Workload: to, ExecID: called.GetExecId()}
+	named := func(ev *spoorv1.Event) *spoorv1.Event {
+		ev = proto.CloneOf(ev)
+		ev.GetFlow().GetPeer().Workload, ev.GetFlow().GetPeer().ExecId = to, called.GetExecId()
+		return ev
+	}
+	nowhere := named(one)
+	nowhere.Id = 1 << 40
 	other := w.eventWith(1, called, 0, flow(inbound, "10.0.0.2", "10.0.0.1", 80, 2, 5000, 100))
 	other.GetFlow().GetPeer().Workload = from
 	s.write(&store.Write{
 		Batches: []store.Batch{w.batchOf(1, other)},
-		Named:   []store.Named{named, {EventID: 1 << 40, Workload: to}},
+		Named:   []*spoorv1.Event{named(one), nowhere},
 	})
-	s.write(&store.Write{Named: []store.Named{named}}) // saying it again changes nothing
+	s.write(&store.Write{Named: []*spoorv1.Event{named(one)}}) // saying it again changes nothing
 	for range 2 {
-		want := proto.CloneOf(one)
-		want.GetFlow().GetPeer().Workload, want.GetFlow().GetPeer().ExecId = to, called.GetExecId()
 		evs := s.all(store.EventQuery{Limit: 10, ThroughID: two.GetId()})
-		equalEvents(t, "events", evs, []*spoorv1.Event{want, two})
+		equalEvents(t, "events", evs, []*spoorv1.Event{named(one), two})
 		edges, err := s.Edges(t.Context(), store.EdgeQuery{})
 		if err != nil {
 			t.Fatal(err)
@@ -251,7 +255,7 @@ func testLateNames(t *testing.T, open Open) {
 		}
 		s.reopen(open)
 	}
-	s.write(&store.Write{Named: []store.Named{{EventID: two.GetId(), Workload: to, ExecID: called.GetExecId()}}})
+	s.write(&store.Write{Named: []*spoorv1.Event{named(two)}})
 	edges, err := s.Edges(t.Context(), store.EdgeQuery{})
 	if err != nil || len(edges) != 1 || edges[0].GetOpened() != 3 {
 		t.Errorf("edges after all flows were named: %v (%v), want one with 3 opened", edges, err)
