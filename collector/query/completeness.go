@@ -36,14 +36,14 @@ func (s *Service) Completeness(ctx context.Context, from, to time.Time, node str
 
 // completeness says what could be missing from an answer. more are sentences about the answer itself.
 func (s *Service) completeness(ctx context.Context, about scope, more ...string) (*spoorv1.Completeness, error) {
-	nodes, err := s.runs(ctx)
+	nodes, err := s.nodes(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return s.completenessOf(ctx, nodes, about, more...)
 }
 
-func (s *Service) completenessOf(ctx context.Context, nodes [][]store.RunStatus, about scope, more ...string) (*spoorv1.Completeness, error) {
+func (s *Service) completenessOf(ctx context.Context, nodes []node, about scope, more ...string) (*spoorv1.Completeness, error) {
 	gaps := slices.Clone(more)
 	before, err := s.beforeOldest(ctx, about)
 	if err != nil {
@@ -53,11 +53,11 @@ func (s *Service) completenessOf(ctx context.Context, nodes [][]store.RunStatus,
 	if len(nodes) == 0 {
 		gaps = append(gaps, "no agent has reported yet")
 	}
-	for _, node := range nodes {
-		if last := node[len(node)-1]; about.concerns(last.Cluster, last.Node) {
-			gaps = append(gaps, s.unwatched(node, about)...)
-			gaps = append(gaps, blind(&last, about)...)
-			gaps = append(gaps, skewed(&last)...)
+	for i := range nodes {
+		if n := &nodes[i]; about.concerns(n.last().Cluster, n.last().Node) {
+			gaps = append(gaps, n.unwatched(about)...)
+			gaps = append(gaps, n.blind(about)...)
+			gaps = append(gaps, n.skewed()...)
 		}
 	}
 	lost, err := s.o.Store.Gaps(ctx, about.from, about.to)
@@ -129,8 +129,8 @@ func (s *Service) beforeOldest(ctx context.Context, about scope) ([]string, erro
 }
 
 // unwatched tells of the time in which a node had no agent that reported: between its runs, and since the last one.
-func (s *Service) unwatched(runs []store.RunStatus, about scope) []string {
-	name := nodeName(runs[0].Cluster, runs[0].Node)
+func (n *node) unwatched(about scope) []string {
+	runs := n.runs
 	var gaps []string
 	var times int
 	var sum time.Duration
@@ -147,22 +147,21 @@ func (s *Service) unwatched(runs []store.RunStatus, about scope) []string {
 	}
 	switch {
 	case times == 1:
-		gaps = append(gaps, fmt.Sprintf("%s: no agent reported from %s to %s", name, clock(from), clock(to)))
+		gaps = append(gaps, fmt.Sprintf("%s: no agent reported from %s to %s", n.name, clock(from), clock(to)))
 	case times > 1:
 		gaps = append(gaps, fmt.Sprintf("%s: no agent reported %d times, %s in all, the last from %s to %s",
-			name, times, sum.Round(time.Second), clock(from), clock(to)))
+			n.name, times, sum.Round(time.Second), clock(from), clock(to)))
 	}
-	last := &runs[len(runs)-1]
-	if !s.o.Connected(last.Cluster, last.Node) && (about.to.IsZero() || last.Seen.Before(about.to)) {
-		gaps = append(gaps, fmt.Sprintf("%s: its agent has been silent since %s", name, clock(last.Seen)))
+	if last := n.last(); !n.connected && (about.to.IsZero() || last.Seen.Before(about.to)) {
+		gaps = append(gaps, fmt.Sprintf("%s: its agent has been silent since %s", n.name, clock(last.Seen)))
 	}
 	return gaps
 }
 
 // blind tells of sensors that are off. A lower tier is no gap of one answer; GetStatus shows it.
-func blind(run *store.RunStatus, about scope) []string {
+func (n *node) blind(about scope) []string {
 	var gaps []string
-	for _, c := range run.Coverage {
+	for _, c := range n.last().Coverage {
 		if c.GetTier() != "off" || !about.includes(c.GetSensor()) {
 			continue
 		}
@@ -170,7 +169,7 @@ func blind(run *store.RunStatus, about scope) []string {
 		if c.GetReason() != "" {
 			why = ": " + c.GetReason()
 		}
-		gaps = append(gaps, fmt.Sprintf("%s: the %s sensor is off%s", nodeName(run.Cluster, run.Node), c.GetSensor(), why))
+		gaps = append(gaps, fmt.Sprintf("%s: the %s sensor is off%s", n.name, c.GetSensor(), why))
 	}
 	return gaps
 }
@@ -183,13 +182,13 @@ const (
 )
 
 // skewed tells of a clock that is off: times of events are those of the node, as it told them, and a question with times in it may miss some.
-func skewed(run *store.RunStatus) []string {
-	how := "ahead of"
+func (n *node) skewed() []string {
+	how, skew := "ahead of", n.last().Skew
 	switch {
-	case run.Skew < -maxBehind:
+	case skew < -maxBehind:
 		how = "behind"
-	case run.Skew <= maxAhead:
+	case skew <= maxAhead:
 		return nil
 	}
-	return []string{fmt.Sprintf("%s: its clock is %s %s the collector's, and so are the times of its events", nodeName(run.Cluster, run.Node), run.Skew.Abs().Round(time.Second), how)}
+	return []string{fmt.Sprintf("%s: its clock is %s %s the collector's, and so are the times of its events", n.name, skew.Abs().Round(time.Second), how)}
 }

@@ -96,7 +96,7 @@ type Service struct {
 	seats    chan struct{} // one for each follower
 	stopping chan struct{}
 	stop     sync.Once
-	memo     runsMemo
+	memo     nodesMemo
 }
 
 var _ spoorv1connect.QueryServiceHandler = (*Service)(nil)

@@ -23,7 +23,7 @@ func (s *Service) getStatus(ctx context.Context, r *spoorv1.GetStatusRequest) (*
 		return nil, err
 	}
 	about := scope{workload: in}
-	nodes, err := s.runs(ctx)
+	nodes, err := s.nodes(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -35,19 +35,19 @@ func (s *Service) getStatus(ctx context.Context, r *spoorv1.GetStatusRequest) (*
 	if !stats.Oldest.IsZero() {
 		response.Oldest = timestamppb.New(stats.Oldest)
 	}
-	for _, node := range nodes {
-		if last := &node[len(node)-1]; about.concerns(last.Cluster, last.Node) {
-			response.Agents = append(response.Agents, s.agentStatus(last))
+	for i := range nodes {
+		if last := nodes[i].last(); about.concerns(last.Cluster, last.Node) {
+			response.Agents = append(response.Agents, agentStatus(last, nodes[i].connected))
 		}
 	}
 	response.Completeness, err = s.completenessOf(ctx, nodes, about)
 	return response, err
 }
 
-func (s *Service) agentStatus(run *store.RunStatus) *spoorv1.AgentStatus {
+func agentStatus(run *store.RunStatus, connected bool) *spoorv1.AgentStatus {
 	a := &spoorv1.AgentStatus{
 		Cluster: run.Cluster, Node: run.Node, Epoch: run.Epoch, Version: run.Version, KernelRelease: run.KernelRelease,
-		Connected: s.o.Connected(run.Cluster, run.Node), Coverage: run.Coverage, Acknowledged: run.Acknowledged,
+		Connected: connected, Coverage: run.Coverage, Acknowledged: run.Acknowledged,
 	}
 	if !run.Start.IsZero() {
 		a.StartTime = timestamppb.New(run.Start)
@@ -56,21 +56,4 @@ func (s *Service) agentStatus(run *store.RunStatus) *spoorv1.AgentStatus {
 		a.LastSeen = timestamppb.New(run.Seen)
 	}
 	return a
-}
-
-// byNode splits runs into those of each node, in their order: the latest last.
-func byNode(runs []store.RunStatus) [][]store.RunStatus {
-	var nodes [][]store.RunStatus
-	at := map[[2]string]int{}
-	for _, run := range runs {
-		key := [2]string{run.Cluster, run.Node}
-		i, ok := at[key]
-		if !ok {
-			i = len(nodes)
-			at[key] = i
-			nodes = append(nodes, nil)
-		}
-		nodes[i] = append(nodes[i], run)
-	}
-	return nodes
 }

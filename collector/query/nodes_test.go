@@ -31,9 +31,9 @@ func TestManyRunsAreNotReadForEachAnswer(t *testing.T) {
 		for i := range test.runs {
 			r.runs = append(r.runs, store.RunStatus{Hello: store.Hello{Run: store.Run{Node: fmt.Sprint("node-", i/2), Epoch: fmt.Sprint(i)}}})
 		}
-		s := &Service{o: Options{Store: r, Now: func() time.Time { return now }}}
+		s := &Service{o: Options{Store: r, Now: func() time.Time { return now }, Connected: func(string, string) bool { return true }}}
 		for range 4 {
-			nodes, err := s.runs(t.Context())
+			nodes, err := s.nodes(t.Context())
 			if err != nil || len(nodes) != (test.runs+1)/2 {
 				t.Fatalf("%d nodes of %d runs (%v)", len(nodes), test.runs, err)
 			}
@@ -56,7 +56,7 @@ func TestSkewed(t *testing.T) {
 		{90*time.Second + time.Millisecond, "node c/n: its clock is 1m30s ahead of the collector's, and so are the times of its events"},
 		{-2 * time.Hour, "node c/n: its clock is 2h0m0s behind the collector's, and so are the times of its events"},
 	} {
-		got := strings.Join(skewed(&store.RunStatus{Hello: store.Hello{Run: store.Run{Cluster: "c", Node: "n"}}, Skew: test.skew}), " ")
+		got := strings.Join((&node{name: nodeName("c", "n"), runs: []store.RunStatus{{Skew: test.skew}}}).skewed(), " ")
 		if got != test.want {
 			t.Errorf("of a skew of %v it is said %q, want %q", test.skew, got, test.want)
 		}
