@@ -136,18 +136,13 @@ type sender struct {
 }
 
 func (s *sender) send(m *spoorv1.ShipResponse) error {
-	late := time.Now().Add(s.patience)
-	if err := s.control.SetWriteDeadline(late); err != nil {
-		return err
-	}
+	// Not by a deadline from the start: to set one and to take it back are two messages to the goroutine of the connection.
+	late := time.AfterFunc(s.patience, func() { _ = s.control.SetWriteDeadline(time.Unix(1, 0)) }) // who cannot be woken is gone
 	err := s.stream.Send(m)
-	if !time.Now().Before(late) { // err may be nil: what ended the wait was a flush, which says nothing
+	if !late.Stop() { // err may be nil: what ended the wait was a flush, which says nothing
 		return fmt.Errorf("%w within %v", errUnread, s.patience)
 	}
-	if err != nil {
-		return err
-	}
-	return s.control.SetWriteDeadline(time.Time{})
+	return err
 }
 
 // skew is how far the agent's clock is ahead, as far as a single message can tell.
