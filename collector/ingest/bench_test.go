@@ -4,6 +4,7 @@ package ingest_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -23,9 +24,18 @@ import (
 	"github.com/spoor/spoor/test/bench/traffic"
 )
 
-// BenchmarkIngest commits batches of 500 events of 10 nodes as the service does behind the wire: expanded, named,
-// judged (without contracts) and durable. It reports what one event takes; the machine should have nothing else to do.
+// BenchmarkIngest commits batches as the service does behind the wire: expanded, named, judged (without contracts) and
+// durable. It reports what one event takes; the machine should have nothing else to do.
 func BenchmarkIngest(b *testing.B) {
+	for _, of := range []struct{ nodes, services, perBatch int }{
+		{10, traffic.Services, 500},
+		{5000, 6, 4}, // what each of many agents sends in a second
+	} {
+		b.Run(fmt.Sprintf("nodes=%d/events=%d", of.nodes, of.perBatch), func(b *testing.B) { ingestBatches(b, of.nodes, of.services, of.perBatch) })
+	}
+}
+
+func ingestBatches(b *testing.B, nodes, services, perBatch int) {
 	dir := b.TempDir()
 	log := slog.New(slog.DiscardHandler)
 	reg := prometheus.NewRegistry()
@@ -51,8 +61,7 @@ func BenchmarkIngest(b *testing.B) {
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
-	const nodes, perBatch = 10, 500
-	f := traffic.New(nodes, traffic.Services, time.Now().Add(-time.Hour))
+	f := traffic.New(nodes, services, time.Now().Add(-time.Hour))
 	events := 0
 	var cpu time.Duration
 	for b.Loop() {
