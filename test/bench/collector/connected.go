@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -54,7 +55,7 @@ func connected(ctx context.Context, program, dir string) error {
 	visible.reset()
 	c.acknowledged.reset()
 	warm := c.events
-	before, err := p.used()
+	before, err := p.spending()
 	if err != nil {
 		return err
 	}
@@ -63,7 +64,7 @@ func connected(ctx context.Context, program, dir string) error {
 		return err
 	}
 	took := time.Since(begun)
-	after, err := p.used()
+	after, err := p.spending()
 	if err != nil {
 		return err
 	}
@@ -84,11 +85,12 @@ func connected(ctx context.Context, program, dir string) error {
 		return err
 	}
 	events := float64(c.events - warm)
+	mine, beside, others := after.over(before, took)
 	fmt.Fprintf(os.Stdout, "| %d agents at %d events a second each, for %s, after %d s that do not count | |\n|---|---|\n", options.Agents, options.Rate, took.Round(time.Second), options.Warm)
 	fmt.Fprintf(os.Stdout, "| all of them welcomed after | %s |\n| events, durable | %d |\n| events a second | %.0f |\n| batches a second | %.0f |\n", welcomed.Round(10*time.Millisecond), c.events-warm, events/took.Seconds(), float64(c.acknowledged.len())/took.Seconds())
 	fmt.Fprintf(os.Stdout, "| from sending to the acknowledgement, p50 / p99 / longest | %s |\n| from sending to being seen in a query, p50 / p99 / longest | %s |\n", &c.acknowledged, visible)
-	fmt.Fprintf(os.Stdout, "| processors that the collector took | %.2f of a core |\n| processor time of the collector for an event | %.1f µs |\n| bytes an event in the store | %.1f |\n| resident memory of the collector, at the end / most | %d MiB / %d MiB |\n\n",
-		(after-before).Seconds()/took.Seconds(), float64((after-before).Nanoseconds())/events/1000, float64(bytes)/float64(c.events), now, most)
+	fmt.Fprintf(os.Stdout, "| processors that the collector took / the agents beside it / everybody else on the machine | %.2f / %.2f / %.2f of %d |\n| processor time of the collector for an event | %.1f µs |\n| bytes an event in the store | %.1f |\n| resident memory of the collector, at the end / most | %d MiB / %d MiB |\n\n",
+		mine, beside, others, runtime.NumCPU(), mine*took.Seconds()*1e6/events, float64(bytes)/float64(c.events), now, most)
 	return nil
 }
 

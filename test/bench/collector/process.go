@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -80,10 +81,14 @@ func (p *process) used() (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	// The fields after the name, which may have anything in it: proc(5), utime is 14 and stime 15, in hundredths of a second.
-	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	// The fields after the name, which may have anything in it: proc(5), utime is 14 and stime 15.
+	return ticks(bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])[11:13])
+}
+
+// ticks is the sum of times in hundredths of a second.
+func ticks(fields [][]byte) (time.Duration, error) {
 	sum := 0
-	for _, f := range fields[11:13] {
+	for _, f := range fields {
 		n, err := strconv.Atoi(string(f))
 		if err != nil {
 			return 0, err
@@ -91,6 +96,36 @@ func (p *process) used() (time.Duration, error) {
 		sum += n
 	}
 	return time.Duration(sum) * 10 * time.Millisecond, nil
+}
+
+// spent is the time that processors gave, by who got it.
+type spent struct{ collector, agents, all time.Duration }
+
+// spending is what was spent so far: by the collector, by the made-up agents, which are this process, and by everybody on the machine.
+func (p *process) spending() (s spent, err error) {
+	if s.collector, err = p.used(); err != nil {
+		return spent{}, err
+	}
+	var own syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
+		return spent{}, err
+	}
+	s.agents = time.Duration(own.Utime.Nano() + own.Stime.Nano())
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return spent{}, err
+	}
+	// proc(5): user, nice, system, idle, iowait, irq, softirq of all processors.
+	fields := bytes.Fields(b[:bytes.IndexByte(b, '\n')])
+	s.all, err = ticks(slices.Concat(fields[1:4], fields[6:8]))
+	return s, err
+}
+
+// over is what was spent since, in processors.
+func (s spent) over(since spent, took time.Duration) (collector, agents, others float64) {
+	collector = (s.collector - since.collector).Seconds() / took.Seconds()
+	agents = (s.agents - since.agents).Seconds() / took.Seconds()
+	return collector, agents, (s.all-since.all).Seconds()/took.Seconds() - collector - agents
 }
 
 // resident returns the memory that the collector has, and the most that it had, in MiB.
