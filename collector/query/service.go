@@ -120,7 +120,7 @@ const maxRequestBytes = 1 << 20
 
 // Handler returns the service as an HTTP handler and the path where it belongs.
 func (s *Service) Handler(options ...connect.HandlerOption) (path string, handler http.Handler) {
-	return spoorv1connect.NewQueryServiceHandler(s, append([]connect.HandlerOption{connect.WithReadMaxBytes(maxRequestBytes)}, options...)...)
+	return spoorv1connect.NewQueryServiceHandler(s, append([]connect.HandlerOption{connect.WithReadMaxBytes(maxRequestBytes), compression()}, options...)...)
 }
 
 // Stop ends all FollowEvents, and those that begin later: nothing else ends them before their clients do. It suits

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"runtime"
 	"slices"
@@ -18,7 +17,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
-	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
 	"github.com/spoor/spoor/test/bench/traffic"
 )
 
@@ -191,7 +189,7 @@ func look(ctx context.Context, url string, took *samples) error {
 		return err
 	}
 	defer func() { _ = a.close() }()
-	client := spoorv1connect.NewQueryServiceClient(http.DefaultClient, url)
+	client := asker(url)
 	for n := uint64(1); ; n++ {
 		select {
 		case <-ctx.Done():

@@ -58,6 +58,11 @@ func fill(ctx context.Context, url string, events int, day time.Time) (*traffic.
 	return f, nil
 }
 
+// asker asks as the spoor command does on the collector's host: without compression.
+func asker(url string) spoorv1connect.QueryServiceClient {
+	return spoorv1connect.NewQueryServiceClient(http.DefaultClient, url, connect.WithAcceptCompression("gzip", nil, nil))
+}
+
 // question is one that people ask, each time about something else, and how many things its answer has.
 type question struct {
 	name string
@@ -116,7 +121,7 @@ func interrogate(ctx context.Context, program, dir string, f *traffic.Fleet, day
 }
 
 func questions(f *traffic.Fleet, url string, day time.Time) []question {
-	client := spoorv1connect.NewQueryServiceClient(http.DefaultClient, url)
+	client := asker(url)
 	r := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // the same each time
 	anybody := func() *traffic.Node { return f.Nodes[r.IntN(len(f.Nodes))] }
 	at := func() time.Time { return day.Add(time.Duration(r.Int64N(int64(span - time.Hour)))) }
