@@ -181,14 +181,17 @@ const (
 	maxBehind = time.Minute
 )
 
-// skewed tells of a clock that is off: times of events are those of the node, as it told them, and a question with times in it may miss some.
+// off: the skew is not what a batch takes on its way.
+func off(skew time.Duration) bool { return skew > maxAhead || skew < -maxBehind }
+
+// skewed tells of a clock that is off: a question with times in it may miss some events, since those are stored as the node told them.
 func (n *node) skewed() []string {
-	how, skew := "ahead of", n.last().Skew
-	switch {
-	case skew < -maxBehind:
-		how = "behind"
-	case skew <= maxAhead:
+	skew, how := n.last().Skew, "ahead of"
+	if !off(skew) {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s: its clock is %s %s the collector's, and so are the times of its events", n.name, skew.Abs().Round(time.Second), how)}
+	if skew < 0 {
+		how = "behind"
+	}
+	return []string{fmt.Sprintf("%s: its clock is %s %s the collector's, and so are the times that it gave its events: they are corrected where events are shown, and not where times are asked for", n.name, skew.Abs().Round(time.Second), how)}
 }

@@ -40,10 +40,15 @@ func (s *Service) listEvents(ctx context.Context, r *spoorv1.ListEventsRequest) 
 	if err != nil {
 		return nil, err
 	}
-	completeness, err := s.completeness(ctx, about)
+	nodes, err := s.nodes(ctx)
 	if err != nil {
 		return nil, err
 	}
+	completeness, err := s.completenessOf(ctx, nodes, about)
+	if err != nil {
+		return nil, err
+	}
+	correct(page.Events, nodes)
 	sayUnknown(page.Events, time.Now())
 	return &spoorv1.ListEventsResponse{Events: page.Events, More: page.More, Completeness: completeness}, nil
 }

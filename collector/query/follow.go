@@ -49,6 +49,11 @@ func (s *Service) FollowEvents(ctx context.Context, r *connect.Request[spoorv1.F
 			return s.explain(ctx, "FollowEvents", err)
 		}
 		if len(page.Events) > 0 || silent && !page.More {
+			nodes, err := s.nodes(ctx)
+			if err != nil {
+				return s.explain(ctx, "FollowEvents", err)
+			}
+			correct(page.Events, nodes)
 			sayUnknown(page.Events, time.Now())
 			if err := stream.Send(&spoorv1.FollowEventsResponse{Events: page.Events}); err != nil {
 				return err

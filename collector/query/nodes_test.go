@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/collector/store"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // registry is a store that knows runs and nothing else.
@@ -53,12 +55,37 @@ func TestSkewed(t *testing.T) {
 		{0, ""},
 		{maxAhead, ""},
 		{-maxBehind, ""},
-		{90*time.Second + time.Millisecond, "node c/n: its clock is 1m30s ahead of the collector's, and so are the times of its events"},
-		{-2 * time.Hour, "node c/n: its clock is 2h0m0s behind the collector's, and so are the times of its events"},
+		{90*time.Second + time.Millisecond, "node c/n: its clock is 1m30s ahead of the collector's, and so are the times that it gave its events: they are corrected where events are shown, and not where times are asked for"},
+		{-2 * time.Hour, "node c/n: its clock is 2h0m0s behind the collector's, and so are the times that it gave its events: they are corrected where events are shown, and not where times are asked for"},
 	} {
 		got := strings.Join((&node{name: nodeName("c", "n"), runs: []store.RunStatus{{Skew: test.skew}}}).skewed(), " ")
 		if got != test.want {
 			t.Errorf("of a skew of %v it is said %q, want %q", test.skew, got, test.want)
+		}
+	}
+}
+
+// TestCorrect: of two nodes one has a clock that is ahead; an earlier run of its agent had none that was.
+func TestCorrect(t *testing.T) {
+	at := time.Unix(1000, 0)
+	event := func(node, epoch string) *spoorv1.Event {
+		return &spoorv1.Event{Node: node, Epoch: epoch, Time: timestamppb.New(at)}
+	}
+	evs := []*spoorv1.Event{event("a", "now"), event("a", "before"), event("b", "x"), event("c", "y")}
+	run := func(node, epoch string, skew time.Duration) store.RunStatus {
+		return store.RunStatus{Hello: store.Hello{Run: store.Run{Node: node, Epoch: epoch}}, Skew: skew}
+	}
+	correct(evs, []node{
+		{runs: []store.RunStatus{run("a", "before", time.Second), run("a", "now", 90*time.Second)}},
+		{runs: []store.RunStatus{run("b", "x", maxAhead)}},
+		{runs: []store.RunStatus{run("c", "y", -time.Hour)}},
+	})
+	for i, want := range []time.Duration{-90 * time.Second, 0, 0, time.Hour} {
+		if !evs[i].GetTime().AsTime().Equal(at) {
+			t.Errorf("event %d: what the node said was changed to %v", i, evs[i].GetTime().AsTime())
+		}
+		if got := evs[i].GetCorrectedTime(); want == 0 && got != nil || want != 0 && !got.AsTime().Equal(at.Add(want)) {
+			t.Errorf("event %d is corrected to %v, want by %v", i, got, want)
 		}
 	}
 }

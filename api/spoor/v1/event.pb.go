@@ -2160,7 +2160,10 @@ type Event struct {
 	//	*Event_Coverage
 	Fact isEvent_Fact `protobuf_oneof:"fact"`
 	// Identifies the event in the store of the collector that answers: grows with the time of commit.
-	Id            uint64 `protobuf:"varint,40,opt,name=id,proto3" json:"id,omitempty"`
+	Id uint64 `protobuf:"varint,40,opt,name=id,proto3" json:"id,omitempty"`
+	// When it happened by the collector's clock, in answers of it: set where the clock of the node was off when its agent was last heard, by more
+	// than a batch may take on its way. time stays what the node said.
+	CorrectedTime *timestamppb.Timestamp `protobuf:"bytes,41,opt,name=corrected_time,json=correctedTime,proto3" json:"corrected_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2346,6 +2349,13 @@ func (x *Event) GetId() uint64 {
 		return x.Id
 	}
 	return 0
+}
+
+func (x *Event) GetCorrectedTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CorrectedTime
+	}
+	return nil
 }
 
 type isEvent_Fact interface {
@@ -2597,7 +2607,7 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"\bCoverage\x12\x16\n" +
 	"\x06sensor\x18\x01 \x01(\tR\x06sensor\x12\x12\n" +
 	"\x04tier\x18\x02 \x01(\tR\x04tier\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xe6\x05\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xa9\x06\n" +
 	"\x05Event\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\tR\x05epoch\x12.\n" +
@@ -2618,7 +2628,8 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"\x05share\x18\x1b \x01(\v2\x0f.spoor.v1.ShareH\x00R\x05share\x12$\n" +
 	"\x04loss\x18\x1c \x01(\v2\x0e.spoor.v1.LossH\x00R\x04loss\x120\n" +
 	"\bcoverage\x18\x1d \x01(\v2\x12.spoor.v1.CoverageH\x00R\bcoverage\x12\x0e\n" +
-	"\x02id\x18( \x01(\x04R\x02idB\x06\n" +
+	"\x02id\x18( \x01(\x04R\x02id\x12A\n" +
+	"\x0ecorrected_time\x18) \x01(\v2\x1a.google.protobuf.TimestampR\rcorrectedTimeB\x06\n" +
 	"\x04fact*\x80\x02\n" +
 	"\fStorageClass\x12\x1d\n" +
 	"\x19STORAGE_CLASS_UNSPECIFIED\x10\x00\x12 \n" +
@@ -2733,11 +2744,12 @@ var file_spoor_v1_event_proto_depIdxs = []int32{
 	22, // 44: spoor.v1.Event.share:type_name -> spoor.v1.Share
 	23, // 45: spoor.v1.Event.loss:type_name -> spoor.v1.Loss
 	24, // 46: spoor.v1.Event.coverage:type_name -> spoor.v1.Coverage
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	26, // 47: spoor.v1.Event.corrected_time:type_name -> google.protobuf.Timestamp
+	48, // [48:48] is the sub-list for method output_type
+	48, // [48:48] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_spoor_v1_event_proto_init() }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // ShortID is as much of an exec_id as tells processes apart in a table; a unique prefix is enough to ask for one.
@@ -41,7 +42,7 @@ func eventColumns(stream bool) []column {
 
 func eventRow(s Style, ev *spoorv1.Event) []cell {
 	return []cell{
-		{s.moment(ev.GetTime()), faint},
+		{s.moment(when(ev)), faint},
 		text(Printable(ev.GetNode())),
 		{ShortID(ev.GetProcess().GetExecId()), faint},
 		text(process(ev.GetProcess())),
@@ -68,6 +69,14 @@ func Events(w io.Writer, s Style, events []*spoorv1.Event) error {
 // lineWidth is where a line by itself ends when no terminal does it: some command lines are endless.
 const lineWidth = 200
 
+// when an event happened: by the collector's clock where that of the node was off, so that those of several nodes are in order.
+func when(ev *spoorv1.Event) *timestamppb.Timestamp {
+	if at := ev.GetCorrectedTime(); at != nil {
+		return at
+	}
+	return ev.GetTime()
+}
+
 // Line tells one event by itself.
 func Line(s Style, ev *spoorv1.Event) string {
 	who := process(ev.GetProcess())
@@ -77,7 +86,7 @@ func Line(s Style, ev *spoorv1.Event) string {
 	if ev.GetProcess() == nil {
 		who = Printable(ev.GetNode())
 	}
-	line := s.paint(faint, s.second(ev.GetTime())) + "  " + who + " " + s.paint(kindHue(ev.GetKind()), cutEnd(Sentence(ev), max(lineWidth-width(who), lineWidth/2)))
+	line := s.paint(faint, s.second(when(ev))) + "  " + who + " " + s.paint(kindHue(ev.GetKind()), cutEnd(Sentence(ev), max(lineWidth-width(who), lineWidth/2)))
 	if id := ev.GetProcess().GetExecId(); id != "" {
 		line += s.paint(faint, "  "+ShortID(id))
 	}
