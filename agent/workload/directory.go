@@ -27,6 +27,8 @@ type Container struct {
 	// Outside Kubernetes, what several containers are copies of (a service of a composition); "" when it stands for
 	// itself.
 	Service string
+	// Outside Kubernetes.
+	Labels Labels
 	// In Kubernetes.
 	Pod *Pod
 }
@@ -35,6 +37,7 @@ type Container struct {
 type Pod struct {
 	UID, Namespace, Name string
 	Controller           Controller
+	Labels               Labels
 	// The API server knows it under another uid.
 	Static bool
 }
@@ -82,8 +85,9 @@ type Directory struct {
 	pods       *lru.LRU[string, Pod]
 	owners     *lru.LRU[string, Controller] // by pod uid, as the API server has it
 	volumes    *lru.LRU[string, []VolumeMount]
-	cluster    bool // an API server tells of this node's pods,
-	following  bool // and does now
+	labels     *lru.LRU[string, Labels] // by pod uid, as the API server has them
+	cluster    bool                     // an API server tells of this node's pods,
+	following  bool                     // and does now
 	wanted     map[Want]struct{}
 	changed    chan struct{} // closed and replaced when wanted grows
 	version    uint64        // grows with every answer
@@ -104,6 +108,9 @@ func NewDirectory() (*Directory, error) {
 	}
 	if d.volumes, err = lru.NewLRU[string, []VolumeMount](rememberedPods, nil); err != nil {
 		return nil, fmt.Errorf("remember the volumes of pods: %w", err)
+	}
+	if d.labels, err = lru.NewLRU[string, Labels](rememberedPods, nil); err != nil {
+		return nil, fmt.Errorf("remember the labels of pods: %w", err)
 	}
 	return d, nil
 }

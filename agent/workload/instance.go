@@ -54,13 +54,14 @@ func (in *Instance) want() Want {
 }
 
 // named returns a copy of known that says what c tells. A nil pod is a container outside Kubernetes.
-func named(known *spoorv1.Instance, node string, c *Container, pod *Pod, by Controller) *spoorv1.Instance {
+func named(known *spoorv1.Instance, node string, c *Container, pod *Pod, by Controller, labels Labels) *spoorv1.Instance {
 	p := &spoorv1.Instance{
 		Id: known.GetId(), CgroupId: known.GetCgroupId(), CgroupPath: known.GetCgroupPath(),
 		ContainerId: known.GetContainerId(), PodUid: known.GetPodUid(), StartTime: known.GetStartTime(),
 		Addresses: known.GetAddresses(),
 		Workload:  &spoorv1.Workload{Cluster: known.GetWorkload().GetCluster(), Namespace: node, Kind: KindContainer},
 	}
+	labels.write(p)
 	if c != nil {
 		p.ContainerId, p.ContainerName, p.RestartCount = c.ID, c.Name, c.Restarts
 		p.Workload.Name = ofUser(c.User, cmp.Or(c.Service, c.Name, c.ID[:min(len(c.ID), 12)]))

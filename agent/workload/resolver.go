@@ -306,7 +306,7 @@ func (r *Resolver) giveUp(in *Instance) {
 	}
 	if pod, ok := r.o.Directory.pod(in.owner.PodUID); ok && in.owner.User == "" && in.proto.GetPodName() == "" { // the container's name is not to be had, its owner's is
 		by, _ := r.o.Directory.controller(&pod)
-		in.proto = named(in.proto, r.o.Node, nil, &pod, by)
+		in.proto = named(in.proto, r.o.Node, nil, &pod, by, r.o.Directory.labelsOf(&pod))
 	}
 	if in.used && in.proto.GetContainerName() == "" && in.proto.GetPodName() == "" {
 		r.unnamed++
@@ -371,20 +371,20 @@ func (r *Resolver) lookUp(proto *spoorv1.Instance, owner Owner) (*spoorv1.Instan
 			return nil, nothing
 		}
 		by, known := d.controller(&pod)
-		return named(proto, r.o.Node, nil, &pod, by), known
+		return named(proto, r.o.Node, nil, &pod, by, d.labelsOf(&pod)), known
 	}
 	c, ok := d.Container(owner.ContainerID)
 	if !ok || c.User != owner.User {
 		return nil, nothing
 	}
 	if c.Pod == nil {
-		return named(proto, r.o.Node, &c, nil, Controller{}), final
+		return named(proto, r.o.Node, &c, nil, Controller{}, c.Labels), final
 	}
 	if owner.PodUID != "" && owner.PodUID != c.Pod.UID {
 		return nil, nothing
 	}
 	by, known := d.controller(c.Pod)
-	return named(proto, r.o.Node, &c, c.Pod, by), known
+	return named(proto, r.o.Node, &c, c.Pod, by, d.labelsOf(c.Pod)), known
 }
 
 // Evicted returns how many cgroups were forgotten for want of room.

@@ -11,7 +11,10 @@ import (
 	"time"
 )
 
-const podA = "6d5f1f6e-3b8e-4f55-9d5c-0a8f0b0c0d0e"
+const (
+	podA = "6d5f1f6e-3b8e-4f55-9d5c-0a8f0b0c0d0e"
+	podB = "7d5f1f6e-3b8e-4f55-9d5c-0a8f0b0c0d0e"
+)
 
 func id(n int) string { return fmt.Sprintf("%064x", n) }
 
@@ -138,7 +141,6 @@ func TestTheAPIServersWordIsWaitedFor(t *testing.T) {
 	w.settle(0)
 	w.want(t, 11, "shop/Deployment/checkout app")
 
-	const podB = "7d5f1f6e-3b8e-4f55-9d5c-0a8f0b0c0d0e"
 	w.Learn(12, "/kubepods/pod"+podB+"/"+id(3), time.Time{})
 	w.d.AddContainer(deployment(3, podB))
 	w.of(12)

@@ -90,10 +90,24 @@ func checkInstance(run store.Run, in *spoorv1.Instance) error {
 			return err
 		}
 	}
+	if err := checkLabels(in.GetLabels()); err != nil {
+		return err
+	}
 	if err := checkWorkload(in.GetWorkload()); err != nil {
 		return err
 	}
 	return checkTime(in.GetStartTime())
+}
+
+func checkLabels(labels map[string]string) error {
+	size := 0
+	for key, value := range labels {
+		size += len(key) + len(value)
+	}
+	if n := len(labels); n > maxLabels || size > maxLabelBytes {
+		return refuse(reasonSize, "%d labels have %d bytes, at most %d of %d are taken", n, size, maxLabels, maxLabelBytes)
+	}
+	return nil
 }
 
 func checkWorkload(w *spoorv1.Workload) error {

@@ -26,6 +26,8 @@ const (
 	maxReason       = 4 << 10
 	maxExecID       = 64
 	maxAddresses    = 256
+	maxLabels       = 4 * spoorv1.MaxLabels
+	maxLabelBytes   = 4 * spoorv1.MaxLabelBytes
 	maxTranslations = 64
 	maxClientPorts  = 256
 	// maxAhead is how far in the future an event may be, by the collector's clock.

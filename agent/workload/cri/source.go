@@ -314,7 +314,7 @@ func (s *Source) pod(m *wire.PodSandboxMetadata, labels, annotations map[string]
 	meta := workload.PodMeta{Name: m.GetName(), Labels: labels, Annotations: annotations, Created: at(created)}
 	return &workload.Pod{
 		UID: m.GetUid(), Namespace: m.GetNamespace(), Name: m.GetName(),
-		Controller: meta.Controller(s.o.Node), Static: meta.Static(),
+		Controller: meta.Controller(s.o.Node), Labels: workload.LabelsOf(labels), Static: meta.Static(),
 	}
 }
 

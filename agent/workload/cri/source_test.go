@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -144,7 +145,7 @@ func inside(id, sandbox, name string, annotations map[string]string) *wire.Conta
 	}
 }
 
-var deployment = map[string]string{"pod-template-hash": "5d8"}
+var deployment = map[string]string{"pod-template-hash": "5d8", "app": "web", "io.kubernetes.pod.name": "web-5d8-bcdfg"}
 
 // observer is a directory and a resolver that wants what it sees.
 type observer struct {
@@ -213,6 +214,8 @@ func TestContainersAreFoundWhetherListedOrWanted(t *testing.T) {
 	in := o.sees(t, id("b"), "shop/Deployment/web/app")
 	if p := in.Proto(); p.GetRestartCount() != 7 || p.GetPodUid() != "uid-web-5d8-bcdfg" || p.GetStartTime().AsTime() != time.Unix(6, 0).UTC() {
 		t.Errorf("the instance is %v", p)
+	} else if got := p.GetLabels(); !maps.Equal(got, map[string]string{"app": "web"}) || !p.GetLabelsKnown() {
+		t.Errorf("its labels are %v, known: %v", got, p.GetLabelsKnown())
 	}
 	o.sees(t, id("a"), "shop/Deployment/web/POD")
 

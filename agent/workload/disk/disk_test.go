@@ -24,7 +24,7 @@ const (
 )
 
 const dockerConfig = `{"StreamConfig":{},"State":{"Running":true,"StartedAt":"2026-03-01T12:00:05Z"},"ID":"` + web + `",
-"Created":"2026-03-01T12:00:00Z","Path":"nginx","Config":{"Labels":{"com.docker.compose.project":"shop","com.docker.compose.service":"web"}},
+"Created":"2026-03-01T12:00:00Z","Path":"nginx","Config":{"Labels":{"com.docker.compose.project":"shop","com.docker.compose.service":"web","com.docker.compose.config-hash":"1","tier":"front"}},
 "Name":"/shop-web-2","RestartCount":3}`
 
 const podmanConfig = `[{"id":"` + db + `","names":["db"],"image":"x","metadata":"{}","created":"2026-03-01T12:00:00Z"},
@@ -64,6 +64,9 @@ func TestFind(t *testing.T) {
 	docker := "/containers/" + web + "/config.v2.json"
 	shop := workload.Container{
 		ID: web, Name: "shop-web-2", Service: "shop-web", Restarts: 3, Created: time.Date(2026, 3, 1, 12, 0, 5, 0, time.UTC),
+		Labels: workload.Labels{Known: true, Kept: map[string]string{
+			"com.docker.compose.project": "shop", "com.docker.compose.service": "web", "tier": "front",
+		}},
 	}
 	pg := workload.Container{ID: db, Name: "db", Created: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	passwd := fmt.Sprintf("me:x:%d:1:,,,:/home/me:/bin/sh\n", os.Geteuid())

@@ -37,7 +37,7 @@ func dockerContainer(config []byte, id string) (workload.Container, bool) {
 	if name == "" {
 		return workload.Container{}, false
 	}
-	out := workload.Container{Name: name, Created: c.Created, Restarts: c.RestartCount, Service: service(c.Config.Labels)}
+	out := workload.Container{Name: name, Created: c.Created, Restarts: c.RestartCount, Service: service(c.Config.Labels), Labels: workload.LabelsOf(c.Config.Labels)}
 	if c.State.StartedAt.After(c.Created) {
 		out.Created = c.State.StartedAt
 	}

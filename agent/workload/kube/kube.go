@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kube tells a workload.Directory who made the pods of one node and what volumes they have, as the API server has it.
+// Package kube tells a workload.Directory who made the pods of one node, what labels and what volumes they have, as the API server has it.
 //
 // It asks for nothing but the pods that are bound to its node, once, and then for what changes: what it costs the API server
-// does not depend on the size of the cluster. It keeps no pods: of each it takes its owner and where its volumes are mounted.
+// does not depend on the size of the cluster. It keeps no pods: of each it takes its owner, its labels and where its volumes are mounted.
 package kube
 
 import (
@@ -173,6 +173,7 @@ func (t *store) Add(obj any) error {
 		uid = hash
 	}
 	t.d.AddVolumes(uid, volumesOf(pod.Object))
+	t.d.AddLabels(uid, workload.LabelsOf(pod.GetLabels()))
 	t.d.AddOwner(string(pod.GetUID()), controllerOf(pod)) // last: a pod waits for it
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -135,7 +136,7 @@ clusters: [{name: c, cluster: {server: %q}}], users: [{name: u, user: {%s}}]}`, 
 func TestOwnersOfTheNodesPods(t *testing.T) {
 	s := &server{t: t, changed: make(chan struct{})}
 	s.pods = []*metav1.PartialObjectMetadata{
-		pod("web-5d8-bcdfg", "a", &metav1.OwnerReference{Kind: "ReplicaSet", Name: "web-5d8"}, map[string]string{"pod-template-hash": "5d8"}),
+		pod("web-5d8-bcdfg", "a", &metav1.OwnerReference{Kind: "ReplicaSet", Name: "web-5d8"}, map[string]string{"pod-template-hash": "5d8", "app": "web"}),
 		pod("bare", "b", nil, nil),
 	}
 	listener := httptest.NewServer(s)
@@ -182,6 +183,9 @@ func TestOwnersOfTheNodesPods(t *testing.T) {
 		t.Fatalf("pod %s belongs to %s, want %s", uid, got, want)
 	}
 	owner("a", "Deployment/web")
+	if p := r.Of(n, 0, false).Proto(); !maps.Equal(p.GetLabels(), map[string]string{"app": "web"}) || !p.GetLabelsKnown() {
+		t.Errorf("its labels are %v, known: %v, want those of the API server", p.GetLabels(), p.GetLabelsKnown())
+	}
 	owner("b", "Pod/bare")
 	s.change(func() {
 		s.pods = append(s.pods, pod("pg-1", "c", &metav1.OwnerReference{Kind: "Cluster", Name: "pg"}, nil))

@@ -572,7 +572,14 @@ type Instance struct {
 	RestartCount uint32 `protobuf:"varint,10,opt,name=restart_count,json=restartCount,proto3" json:"restart_count,omitempty"`
 	// The addresses of its network namespace, where that is its own or its pod's: IPv4 and IPv6 in text form (RFC 5952), without
 	// loopback and link-local ones. Of an instance in the host's network there are none.
-	Addresses     []string `protobuf:"bytes,11,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	Addresses []string `protobuf:"bytes,11,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// The labels of its pod in Kubernetes, or of its container elsewhere, as they were when it was named; without those that are
+	// made for one pod or revision (KeepLabels).
+	Labels map[string]string `protobuf:"bytes,12,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Its labels were told: it has those in labels, and labels_left_out more.
+	LabelsKnown bool `protobuf:"varint,13,opt,name=labels_known,json=labelsKnown,proto3" json:"labels_known,omitempty"`
+	// How many labels were too many or too long to be kept.
+	LabelsLeftOut uint32 `protobuf:"varint,14,opt,name=labels_left_out,json=labelsLeftOut,proto3" json:"labels_left_out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -682,6 +689,27 @@ func (x *Instance) GetAddresses() []string {
 		return x.Addresses
 	}
 	return nil
+}
+
+func (x *Instance) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Instance) GetLabelsKnown() bool {
+	if x != nil {
+		return x.LabelsKnown
+	}
+	return false
+}
+
+func (x *Instance) GetLabelsLeftOut() uint32 {
+	if x != nil {
+		return x.LabelsLeftOut
+	}
+	return 0
 }
 
 // Process is one program run by one thread group: a new one begins at fork and at every exec.
@@ -2431,7 +2459,7 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x12\n" +
-	"\x04name\x18\x04 \x01(\tR\x04name\"\x84\x03\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\"\xc2\x04\n" +
 	"\bInstance\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\bworkload\x18\x02 \x01(\v2\x12.spoor.v1.WorkloadR\bworkload\x12\x1b\n" +
@@ -2446,7 +2474,13 @@ const file_spoor_v1_event_proto_rawDesc = "" +
 	"start_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12#\n" +
 	"\rrestart_count\x18\n" +
 	" \x01(\rR\frestartCount\x12\x1c\n" +
-	"\taddresses\x18\v \x03(\tR\taddresses\"\xf6\x03\n" +
+	"\taddresses\x18\v \x03(\tR\taddresses\x126\n" +
+	"\x06labels\x18\f \x03(\v2\x1e.spoor.v1.Instance.LabelsEntryR\x06labels\x12!\n" +
+	"\flabels_known\x18\r \x01(\bR\vlabelsKnown\x12&\n" +
+	"\x0flabels_left_out\x18\x0e \x01(\rR\rlabelsLeftOut\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf6\x03\n" +
 	"\aProcess\x12\x17\n" +
 	"\aexec_id\x18\x01 \x01(\tR\x06execId\x12$\n" +
 	"\x0eparent_exec_id\x18\x02 \x01(\tR\fparentExecId\x12\x12\n" +
@@ -2666,7 +2700,7 @@ func file_spoor_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_spoor_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_spoor_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_spoor_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_spoor_v1_event_proto_goTypes = []any{
 	(StorageClass)(0),             // 0: spoor.v1.StorageClass
 	(Transport)(0),                // 1: spoor.v1.Transport
@@ -2694,62 +2728,64 @@ var file_spoor_v1_event_proto_goTypes = []any{
 	(*Loss)(nil),                  // 23: spoor.v1.Loss
 	(*Coverage)(nil),              // 24: spoor.v1.Coverage
 	(*Event)(nil),                 // 25: spoor.v1.Event
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	nil,                           // 26: spoor.v1.Instance.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
 }
 var file_spoor_v1_event_proto_depIdxs = []int32{
 	8,  // 0: spoor.v1.Instance.workload:type_name -> spoor.v1.Workload
-	26, // 1: spoor.v1.Instance.start_time:type_name -> google.protobuf.Timestamp
-	26, // 2: spoor.v1.Process.start_time:type_name -> google.protobuf.Timestamp
-	3,  // 3: spoor.v1.ProcessStart.cause:type_name -> spoor.v1.ProcessStart.Cause
-	0,  // 4: spoor.v1.File.storage_class:type_name -> spoor.v1.StorageClass
-	14, // 5: spoor.v1.File.volume:type_name -> spoor.v1.Volume
-	13, // 6: spoor.v1.FileWrite.file:type_name -> spoor.v1.File
-	26, // 7: spoor.v1.FileWrite.first:type_name -> google.protobuf.Timestamp
-	26, // 8: spoor.v1.FileWrite.last:type_name -> google.protobuf.Timestamp
-	4,  // 9: spoor.v1.FileChange.operation:type_name -> spoor.v1.FileChange.Operation
-	13, // 10: spoor.v1.FileChange.file:type_name -> spoor.v1.File
-	8,  // 11: spoor.v1.Endpoint.workload:type_name -> spoor.v1.Workload
-	5,  // 12: spoor.v1.Endpoint.unknown:type_name -> spoor.v1.Endpoint.Unknown
-	1,  // 13: spoor.v1.Flow.transport:type_name -> spoor.v1.Transport
-	2,  // 14: spoor.v1.Flow.direction:type_name -> spoor.v1.Direction
-	17, // 15: spoor.v1.Flow.local:type_name -> spoor.v1.Endpoint
-	17, // 16: spoor.v1.Flow.peer:type_name -> spoor.v1.Endpoint
-	26, // 17: spoor.v1.Flow.first:type_name -> google.protobuf.Timestamp
-	26, // 18: spoor.v1.Flow.last:type_name -> google.protobuf.Timestamp
-	19, // 19: spoor.v1.Flow.translations:type_name -> spoor.v1.Translation
-	17, // 20: spoor.v1.Translation.server:type_name -> spoor.v1.Endpoint
-	17, // 21: spoor.v1.Translation.client:type_name -> spoor.v1.Endpoint
-	1,  // 22: spoor.v1.Listen.transport:type_name -> spoor.v1.Transport
-	17, // 23: spoor.v1.Listen.local:type_name -> spoor.v1.Endpoint
-	17, // 24: spoor.v1.Dns.server:type_name -> spoor.v1.Endpoint
-	26, // 25: spoor.v1.Dns.first:type_name -> google.protobuf.Timestamp
-	26, // 26: spoor.v1.Dns.last:type_name -> google.protobuf.Timestamp
-	6,  // 27: spoor.v1.Share.kind:type_name -> spoor.v1.Share.Kind
-	13, // 28: spoor.v1.Share.file:type_name -> spoor.v1.File
-	8,  // 29: spoor.v1.Share.other:type_name -> spoor.v1.Workload
-	7,  // 30: spoor.v1.Share.access:type_name -> spoor.v1.Share.Access
-	26, // 31: spoor.v1.Share.written:type_name -> google.protobuf.Timestamp
-	26, // 32: spoor.v1.Loss.from:type_name -> google.protobuf.Timestamp
-	26, // 33: spoor.v1.Loss.to:type_name -> google.protobuf.Timestamp
-	26, // 34: spoor.v1.Event.time:type_name -> google.protobuf.Timestamp
-	9,  // 35: spoor.v1.Event.instance:type_name -> spoor.v1.Instance
-	10, // 36: spoor.v1.Event.process:type_name -> spoor.v1.Process
-	11, // 37: spoor.v1.Event.process_start:type_name -> spoor.v1.ProcessStart
-	12, // 38: spoor.v1.Event.process_exit:type_name -> spoor.v1.ProcessExit
-	15, // 39: spoor.v1.Event.file_write:type_name -> spoor.v1.FileWrite
-	16, // 40: spoor.v1.Event.file_change:type_name -> spoor.v1.FileChange
-	18, // 41: spoor.v1.Event.flow:type_name -> spoor.v1.Flow
-	20, // 42: spoor.v1.Event.listen:type_name -> spoor.v1.Listen
-	21, // 43: spoor.v1.Event.dns:type_name -> spoor.v1.Dns
-	22, // 44: spoor.v1.Event.share:type_name -> spoor.v1.Share
-	23, // 45: spoor.v1.Event.loss:type_name -> spoor.v1.Loss
-	24, // 46: spoor.v1.Event.coverage:type_name -> spoor.v1.Coverage
-	26, // 47: spoor.v1.Event.corrected_time:type_name -> google.protobuf.Timestamp
-	48, // [48:48] is the sub-list for method output_type
-	48, // [48:48] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	27, // 1: spoor.v1.Instance.start_time:type_name -> google.protobuf.Timestamp
+	26, // 2: spoor.v1.Instance.labels:type_name -> spoor.v1.Instance.LabelsEntry
+	27, // 3: spoor.v1.Process.start_time:type_name -> google.protobuf.Timestamp
+	3,  // 4: spoor.v1.ProcessStart.cause:type_name -> spoor.v1.ProcessStart.Cause
+	0,  // 5: spoor.v1.File.storage_class:type_name -> spoor.v1.StorageClass
+	14, // 6: spoor.v1.File.volume:type_name -> spoor.v1.Volume
+	13, // 7: spoor.v1.FileWrite.file:type_name -> spoor.v1.File
+	27, // 8: spoor.v1.FileWrite.first:type_name -> google.protobuf.Timestamp
+	27, // 9: spoor.v1.FileWrite.last:type_name -> google.protobuf.Timestamp
+	4,  // 10: spoor.v1.FileChange.operation:type_name -> spoor.v1.FileChange.Operation
+	13, // 11: spoor.v1.FileChange.file:type_name -> spoor.v1.File
+	8,  // 12: spoor.v1.Endpoint.workload:type_name -> spoor.v1.Workload
+	5,  // 13: spoor.v1.Endpoint.unknown:type_name -> spoor.v1.Endpoint.Unknown
+	1,  // 14: spoor.v1.Flow.transport:type_name -> spoor.v1.Transport
+	2,  // 15: spoor.v1.Flow.direction:type_name -> spoor.v1.Direction
+	17, // 16: spoor.v1.Flow.local:type_name -> spoor.v1.Endpoint
+	17, // 17: spoor.v1.Flow.peer:type_name -> spoor.v1.Endpoint
+	27, // 18: spoor.v1.Flow.first:type_name -> google.protobuf.Timestamp
+	27, // 19: spoor.v1.Flow.last:type_name -> google.protobuf.Timestamp
+	19, // 20: spoor.v1.Flow.translations:type_name -> spoor.v1.Translation
+	17, // 21: spoor.v1.Translation.server:type_name -> spoor.v1.Endpoint
+	17, // 22: spoor.v1.Translation.client:type_name -> spoor.v1.Endpoint
+	1,  // 23: spoor.v1.Listen.transport:type_name -> spoor.v1.Transport
+	17, // 24: spoor.v1.Listen.local:type_name -> spoor.v1.Endpoint
+	17, // 25: spoor.v1.Dns.server:type_name -> spoor.v1.Endpoint
+	27, // 26: spoor.v1.Dns.first:type_name -> google.protobuf.Timestamp
+	27, // 27: spoor.v1.Dns.last:type_name -> google.protobuf.Timestamp
+	6,  // 28: spoor.v1.Share.kind:type_name -> spoor.v1.Share.Kind
+	13, // 29: spoor.v1.Share.file:type_name -> spoor.v1.File
+	8,  // 30: spoor.v1.Share.other:type_name -> spoor.v1.Workload
+	7,  // 31: spoor.v1.Share.access:type_name -> spoor.v1.Share.Access
+	27, // 32: spoor.v1.Share.written:type_name -> google.protobuf.Timestamp
+	27, // 33: spoor.v1.Loss.from:type_name -> google.protobuf.Timestamp
+	27, // 34: spoor.v1.Loss.to:type_name -> google.protobuf.Timestamp
+	27, // 35: spoor.v1.Event.time:type_name -> google.protobuf.Timestamp
+	9,  // 36: spoor.v1.Event.instance:type_name -> spoor.v1.Instance
+	10, // 37: spoor.v1.Event.process:type_name -> spoor.v1.Process
+	11, // 38: spoor.v1.Event.process_start:type_name -> spoor.v1.ProcessStart
+	12, // 39: spoor.v1.Event.process_exit:type_name -> spoor.v1.ProcessExit
+	15, // 40: spoor.v1.Event.file_write:type_name -> spoor.v1.FileWrite
+	16, // 41: spoor.v1.Event.file_change:type_name -> spoor.v1.FileChange
+	18, // 42: spoor.v1.Event.flow:type_name -> spoor.v1.Flow
+	20, // 43: spoor.v1.Event.listen:type_name -> spoor.v1.Listen
+	21, // 44: spoor.v1.Event.dns:type_name -> spoor.v1.Dns
+	22, // 45: spoor.v1.Event.share:type_name -> spoor.v1.Share
+	23, // 46: spoor.v1.Event.loss:type_name -> spoor.v1.Loss
+	24, // 47: spoor.v1.Event.coverage:type_name -> spoor.v1.Coverage
+	27, // 48: spoor.v1.Event.corrected_time:type_name -> google.protobuf.Timestamp
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_spoor_v1_event_proto_init() }
@@ -2775,7 +2811,7 @@ func file_spoor_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spoor_v1_event_proto_rawDesc), len(file_spoor_v1_event_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
