@@ -54,6 +54,11 @@ func fill(r *rand.Rand, m protoreflect.Message, depth int) {
 			continue
 		}
 		switch {
+		case fd.IsMap():
+			entries := m.Mutable(fd).Map()
+			for range r.IntN(4) {
+				entries.Set(scalar(r, fd.MapKey()).MapKey(), scalar(r, fd.MapValue()))
+			}
 		case fd.IsList():
 			list := m.Mutable(fd).List()
 			for range r.IntN(4) {
