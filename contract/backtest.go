@@ -140,6 +140,8 @@ type BacktestResult struct {
 	OnlyProposed []Verdict `json:"-"`
 	// Findings that were too many to be compared one by one, of either version.
 	Untold int `json:"untold,omitzero"`
+	// Events that were not judged, because which contract of a version applies depends on labels of their workloads that are not known.
+	Unlabelled uint64 `json:"unlabelled,omitzero"`
 }
 
 // BacktestDay counts the findings of one rule that opened on one day.
@@ -182,6 +184,7 @@ func (b *Backtest) Result() *BacktestResult {
 			s.take(s.judge.Tick(b.to.Add(max(s.judge.limits.Grace, s.judge.limits.Settle))))
 		}
 		r.Untold += s.untold
+		r.Unlabelled = max(r.Unlabelled, s.judge.unjudged.Labels)
 		for key, n := range s.days {
 			if days[key] == nil {
 				days[key] = &BacktestDay{Day: key.day, Rule: key.rule}

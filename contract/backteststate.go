@@ -35,7 +35,7 @@ func (b *Backtest) Resume(state []byte) error {
 // revive gives what was read back the parts that were not written down.
 func (j *Judge) revive() {
 	for _, w := range j.workloads.all() {
-		w.policy = j.set.policy(w.id)
+		w.policy, w.unsure = j.apply(w)
 	}
 	for in := range j.instances.all() {
 		in.files.forget = j.giveUpFile

@@ -79,7 +79,7 @@ func BenchmarkObserve(b *testing.B) {
 func BenchmarkFor(b *testing.B) {
 	set := manyContracts(b)
 	for b.Loop() {
-		set.For(checkout)
+		set.For(checkout, Labels{})
 	}
 }
 

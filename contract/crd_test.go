@@ -29,7 +29,10 @@ func structural(v any) any {
 				}
 			case "const":
 				m = member{"enum", []any{m.value}}
-			case "anyOf": // an integer, or a text of a form
+			case "anyOf": // an integer, or a text of a form; or what must be written
+				if v[0].value == "object" {
+					break
+				}
 				pattern := any("")
 				for _, each := range m.value.([]object) {
 					for _, p := range each {

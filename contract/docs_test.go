@@ -61,8 +61,13 @@ func TestDocumentedPrecedence(t *testing.T) {
 		t.Fatalf("%d rows", len(docs))
 	}
 	w := &spoorv1.Workload{Namespace: "shop", Kind: "Deployment", Name: "checkout"}
+	labels := LabelsOf(&spoorv1.Instance{Labels: map[string]string{"app": "checkout", "tier": "front"}, LabelsKnown: true})
 	for i := range docs {
-		if got, want := mustSet(t, docs[i:]...).For(w).FullName(), string(rune('z'-i)); got != want {
+		c, sure := mustSet(t, docs[i:]...).For(w, labels)
+		if c == nil || !sure {
+			t.Fatalf("none of the rows from %d on applies", i)
+		}
+		if got, want := c.FullName(), string(rune('z'-i)); got != want {
 			t.Errorf("of the rows from %d on, %s applies, not %s", i, got, want)
 		}
 	}

@@ -2,10 +2,18 @@
 
 package contract
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
 
 // identity is what makes two contracts be about the same workloads.
-type identity struct{ cluster, namespace, kind, name NamePattern }
+type identity struct {
+	cluster, namespace, kind, name NamePattern
+	labels                         string
+}
 
 func (c *Contract) identity() identity {
 	star := func(p NamePattern) NamePattern {
@@ -15,13 +23,25 @@ func (c *Contract) identity() identity {
 		return p
 	}
 	w := c.Spec.Workload
-	return identity{star(w.Cluster), star(c.namespace()), w.Kind, w.Name}
+	return identity{star(w.Cluster), star(c.namespace()), star(w.Kind), star(w.Name), w.MatchLabels.String()}
+}
+
+// String writes labels as Kubernetes writes selectors: app=checkout,tier=front.
+func (s Selection) String() string {
+	var parts []string
+	for _, key := range slices.Sorted(maps.Keys(s)) {
+		parts = append(parts, key+"="+s[key])
+	}
+	return strings.Join(parts, ",")
 }
 
 func (i identity) String() string {
 	s := fmt.Sprintf("%s %s", i.kind, i.name)
 	if i.namespace != "*" {
 		s = fmt.Sprintf("%s %s/%s", i.kind, i.namespace, i.name)
+	}
+	if i.labels != "" {
+		s += " with " + i.labels
 	}
 	if i.cluster != "*" {
 		s += fmt.Sprintf(" of cluster %s", i.cluster)
@@ -34,7 +54,7 @@ func checkDuplicates(contracts []*Contract, report func(c *Contract, fix, proble
 	byWorkload, byName := map[identity]*Contract{}, map[string]*Contract{}
 	for _, c := range contracts {
 		// Without these the contract is refused for another reason.
-		if w := c.Spec.Workload; w.Kind != "" && w.Name != "" {
+		if w := c.Spec.Workload; w.Kind != "" && w.Name != "" || len(w.MatchLabels) > 0 {
 			if first, ok := byWorkload[c.identity()]; ok {
 				report(c, "keep one of them, or narrow one with namespace or cluster",
 					fmt.Sprintf("a second contract for %s; the first is %s", c.identity(), first.where()))

@@ -125,6 +125,12 @@ func (j *Judge) Observe(ev *spoorv1.Event) []Verdict {
 		return j.take()
 	}
 	wl := j.workload(w)
+	if wl.labels.note(ev.GetInstance()) {
+		j.reapply(wl)
+	}
+	if wl.unsure {
+		j.unjudged.Labels++
+	}
 	if wl.policy == nil {
 		// Nothing is judged, but its processes may have come out of a workload that is, and it may clean up
 		// behind one or share a file with it.
@@ -185,23 +191,30 @@ func (j *Judge) Tick(now time.Time) []Verdict {
 func (j *Judge) Reload(s *Set) []Verdict {
 	j.set = s
 	for _, w := range j.workloads.all() {
-		before, after := w.policy, s.policy(w.id)
-		switch {
-		case before == nil && after == nil:
-		case before == nil || after == nil:
-			for _, m := range w.matters {
-				j.clear(m, j.now, nil)
-			}
-			j.forgetWorkload(w)
-			w.policy = after
-		default:
-			w.policy = after
-			if !sameAgreement(before.contract, after.contract) {
-				j.reconsider(w)
-			}
-		}
+		j.reapply(w)
 	}
 	return j.take()
+}
+
+// reapply judges a workload by the contract that applies to it now.
+func (j *Judge) reapply(w *workload) {
+	before := w.policy
+	after, unsure := j.apply(w)
+	w.unsure = unsure
+	switch {
+	case before == nil && after == nil:
+	case before == nil || after == nil:
+		for _, m := range w.matters {
+			j.clear(m, j.now, nil)
+		}
+		j.forgetWorkload(w)
+		w.policy = after
+	default:
+		w.policy = after
+		if !sameAgreement(before.contract, after.contract) {
+			j.reconsider(w)
+		}
+	}
 }
 
 // sameAgreement says whether two contracts differ at most in where they stand and in words without meaning.
@@ -248,6 +261,8 @@ type Unjudged struct {
 	Path uint64
 	// Callers of a backing store beyond those that are told apart.
 	StoreUsers uint64
+	// Events of workloads whose contract depends on labels that nobody told.
+	Labels uint64
 }
 
 // Stats returns the Judge's counters.

@@ -73,6 +73,7 @@ func NewLearner(o LearnOptions) *Learner {
 // lesson is what is known of one workload.
 type lesson struct {
 	id          *spoorv1.Workload
+	labels      labelled
 	first, last time.Time
 	// When something was seen for the first time, last.
 	news      time.Time
@@ -145,6 +146,7 @@ func (l *Learner) Observe(ev *spoorv1.Event) {
 		l.ignored++
 		return
 	}
+	s.labels.note(ev.GetInstance())
 	if s.first.IsZero() {
 		s.first, s.last, s.news = t, t, t
 	}
@@ -171,7 +173,7 @@ func (l *Learner) Observe(ev *spoorv1.Event) {
 }
 
 func (l *Learner) lesson(w *spoorv1.Workload) *lesson {
-	key := workloadKey{w.GetCluster(), w.GetNamespace(), w.GetKind(), w.GetName()}
+	key := nameOf(w)
 	s := l.workloads[key]
 	if s == nil && len(l.workloads) < l.options.Workloads {
 		s = &lesson{
@@ -204,6 +206,14 @@ func (l *Learner) Workloads() []*spoorv1.Workload {
 		return strings.Compare(workloadName(a), workloadName(b))
 	})
 	return all
+}
+
+// Labels returns what is known of the labels of a workload.
+func (l *Learner) Labels(w *spoorv1.Workload) Labels {
+	if s := l.workloads[nameOf(w)]; s != nil {
+		return s.labels.Labels
+	}
+	return Labels{}
 }
 
 // missing says why a workload was not watched for long enough, one sentence each.

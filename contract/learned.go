@@ -51,7 +51,7 @@ func (l *Learner) Extend(c *Contract, w *spoorv1.Workload) *Learned {
 }
 
 func (l *Learner) learn(w *spoorv1.Workload, c *Contract, fresh bool) *Learned {
-	s := l.workloads[workloadKey{w.GetCluster(), w.GetNamespace(), w.GetKind(), w.GetName()}]
+	s := l.workloads[nameOf(w)]
 	if s == nil || s.first.IsZero() {
 		return nil
 	}

@@ -51,6 +51,12 @@ func anyContract(r *rand.Rand) *Contract {
 		c.Spec.Workload.Namespace, c.Spec.Workload.Cluster = part(), part()
 	}
 	if r.IntN(2) == 0 {
+		c.Spec.Workload.MatchLabels = Selection{"app": pick("checkout", "1", "true", ""), "app.kubernetes.io/part-of": "shop"}
+		if r.IntN(2) == 0 {
+			c.Spec.Workload.Kind, c.Spec.Workload.Name = "", ""
+		}
+	}
+	if r.IntN(2) == 0 {
 		c.Spec.Owner = Owner{Team: pick("payments", "1", "", "a: b", "yes", " x "), Oncall: pick("", "#ops", "-", "?")}
 	}
 	c.Spec.State = State(pick("", "stateless", "stateful"))

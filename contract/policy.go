@@ -51,9 +51,12 @@ func compile(c *Contract, rank int) *policy {
 	return p
 }
 
-func (p *policy) selects(w *spoorv1.Workload) bool {
-	return p.id.name.matches(w.GetName()) && p.id.kind.matches(w.GetKind()) &&
-		p.id.namespace.matches(w.GetNamespace()) && p.id.cluster.matches(w.GetCluster())
+func (p *policy) selects(w *spoorv1.Workload, labels Labels) answered {
+	if p.id.name.matches(w.GetName()) && p.id.kind.matches(w.GetKind()) &&
+		p.id.namespace.matches(w.GetNamespace()) && p.id.cluster.matches(w.GetCluster()) {
+		return p.contract.Spec.Workload.MatchLabels.matches(w.GetKind(), labels)
+	}
+	return never
 }
 
 // state is what the workload is held to: what the contract says, else the default of its kind.

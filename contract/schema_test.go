@@ -13,6 +13,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
 var update = flag.Bool("update", false, "write schema.json and the golden files instead of comparing with them")
@@ -106,6 +108,12 @@ func schemaOf(t *testing.T, typ reflect.Type, comments map[string]string) object
 	case DNSName:
 		return object{{"type", "string"}, {"pattern", `^[A-Za-z0-9_.*-]+$`}, {"maxLength", 254}}
 	}
+	if typ == reflect.TypeFor[Selection]() {
+		return object{
+			{"type", "object"}, {"minProperties", 1}, {"maxProperties", spoorv1.MaxLabels},
+			{"additionalProperties", object{{"type", "string"}, {"pattern", labelValue.String()}, {"maxLength", maxLabelPart}}},
+		}
+	}
 	switch typ.Kind() {
 	case reflect.String:
 		return object{{"type", "string"}}
@@ -153,6 +161,8 @@ func schemaOf(t *testing.T, typ reflect.Type, comments map[string]string) object
 		one("workload", "cidr")
 	case Call:
 		one("workload", "dns", "cidr")
+	case Selector:
+		o = append(o, member{"anyOf", []object{{{"required", []string{"kind", "name"}}}, {{"required", []string{"matchLabels"}}}}})
 	case Share:
 		o = append(o, member{"minProperties", 1})
 	}

@@ -115,12 +115,20 @@ func newSet(contracts []*Contract) *Set {
 	return s
 }
 
-// precedence orders contracts so that of two that select the same workload the more particular one comes first:
-// compared by name, namespace, kind and cluster in this order, a literal part comes before a pattern, and of two
+// precedence orders contracts so that of two that select the same workload the more particular one comes first. One that
+// names it comes before one that knows it by its labels, and of those the one with more labels. Then they are
+// compared by name, namespace, kind and cluster in this order: a literal part comes before a pattern, and of two
 // patterns the one with more literal characters. What is still equal is ordered by the contracts' names.
 func precedence(a, b *Contract) int {
 	i, j := a.identity(), b.identity()
+	named := func(p NamePattern) int {
+		if p.literal() {
+			return 0
+		}
+		return 1
+	}
 	return cmp.Or(
+		cmp.Compare(named(i.name), named(j.name)), cmp.Compare(len(b.Spec.Workload.MatchLabels), len(a.Spec.Workload.MatchLabels)),
 		particular(i.name, j.name), particular(i.namespace, j.namespace),
 		particular(i.kind, j.kind), particular(i.cluster, j.cluster),
 		strings.Compare(a.FullName(), b.FullName()), strings.Compare(a.where(), b.where()))
@@ -157,30 +165,36 @@ func (s *Set) Contracts() []*Contract {
 	return all
 }
 
-// For returns the contract that applies to a workload, nil when there is none.
-func (s *Set) For(w *spoorv1.Workload) *Contract {
-	if p := s.policy(w); p != nil {
-		return p.contract
+// For returns the contract that applies to a workload, nil when there is none. Where that depends on labels that are not
+// known it is none, and sure is false: whichever it may be would judge by what was agreed for others.
+func (s *Set) For(w *spoorv1.Workload, labels Labels) (c *Contract, sure bool) {
+	p, sure := s.policy(w, labels)
+	if p != nil {
+		c = p.contract
 	}
-	return nil
+	return c, sure
 }
 
-func (s *Set) policy(w *spoorv1.Workload) *policy {
+func (s *Set) policy(w *spoorv1.Workload, labels Labels) (p *policy, sure bool) {
 	if s == nil || w == nil {
-		return nil
+		return nil, true
 	}
-	best := first(s.literal[kindName{w.GetKind(), w.GetName()}], w)
-	if p := first(s.patterns, w); p != nil && (best == nil || p.rank < best.rank) {
-		best = p
+	best, answer := first(s.literal[kindName{w.GetKind(), w.GetName()}], w, labels)
+	if p, a := first(s.patterns, w, labels); a != never && (answer == never || p.rank < best.rank) {
+		best, answer = p, a
 	}
-	return best
+	if answer == perhaps {
+		return nil, false
+	}
+	return best, true
 }
 
-func first(policies []*policy, w *spoorv1.Workload) *policy {
+// first returns the first policy that selects a workload, or may.
+func first(policies []*policy, w *spoorv1.Workload, labels Labels) (*policy, answered) {
 	for _, p := range policies {
-		if p.selects(w) {
-			return p
+		if a := p.selects(w, labels); a != never {
+			return p, a
 		}
 	}
-	return nil
+	return nil, never
 }

@@ -64,8 +64,8 @@ func TestPrecedence(t *testing.T) {
 		{&spoorv1.Workload{Namespace: "node1", Kind: "Unit", Name: "nginx.service"}, "units"},
 		{&spoorv1.Workload{Namespace: "node1", Kind: "Session", Name: "1"}, "everything"},
 	} {
-		if got := set.For(tc.workload).FullName(); got != tc.want {
-			t.Errorf("%v has contract %s, want %s", tc.workload, got, tc.want)
+		if c, sure := set.For(tc.workload, Labels{}); c.FullName() != tc.want || !sure {
+			t.Errorf("%v has contract %s (sure: %v), want %s", tc.workload, c.FullName(), sure, tc.want)
 		}
 	}
 	if got := set.Contracts()[0].FullName(); got != "east-checkout" {
@@ -75,14 +75,13 @@ func TestPrecedence(t *testing.T) {
 
 func TestNoContract(t *testing.T) {
 	set := mustSet(t, doc("checkout", `{kind: Deployment, name: checkout}`))
-	if c := set.For(&spoorv1.Workload{Kind: "Deployment", Name: "other"}); c != nil {
-		t.Errorf("got %s", c.FullName())
-	}
-	if c := set.For(nil); c != nil {
-		t.Errorf("got %s", c.FullName())
+	for _, w := range []*spoorv1.Workload{{Kind: "Deployment", Name: "other"}, nil} {
+		if c, sure := set.For(w, Labels{}); c != nil || !sure {
+			t.Errorf("got %v, sure: %v", c, sure)
+		}
 	}
 	var none *Set
-	if none.For(&spoorv1.Workload{}) != nil || none.Len() != 0 || none.Contracts() != nil {
+	if c, sure := none.For(&spoorv1.Workload{}, Labels{}); c != nil || !sure || none.Len() != 0 || none.Contracts() != nil {
 		t.Error("a nil set is not empty")
 	}
 }
@@ -96,8 +95,8 @@ func TestNamespaceOfMetadata(t *testing.T) {
 		{Namespace: "other", Kind: "Deployment", Name: "c"}: false,
 		{Namespace: "other", Kind: "Deployment", Name: "d"}: true,
 	} {
-		if got := set.For(w) != nil; got != want {
-			t.Errorf("%v: %v", w, got)
+		if c, _ := set.For(w, Labels{}); (c != nil) != want {
+			t.Errorf("%v: %v", w, c)
 		}
 	}
 }
@@ -117,7 +116,8 @@ func TestLoad(t *testing.T) {
 	if set.Len() != 2 {
 		t.Errorf("%d contracts", set.Len())
 	}
-	file, line := set.For(&spoorv1.Workload{Kind: "Deployment", Name: "payments"}).Position()
+	payments, _ := set.For(&spoorv1.Workload{Kind: "Deployment", Name: "payments"}, Labels{})
+	file, line := payments.Position()
 	if file != "shop/deep/payments.yml" || line != 1 {
 		t.Errorf("found at %s:%d", file, line)
 	}

@@ -64,17 +64,22 @@ type Spec struct {
 	Shares []Share `json:"shares,omitzero"`
 }
 
-// Selector selects workloads. In each part * stands for any characters.
+// Selector selects workloads: by kind and name, by labels, or by both. In each part but labels * stands for any characters.
 type Selector struct {
 	// The cluster; left out means every cluster, and hosts that belong to none.
 	Cluster NamePattern `json:"cluster,omitzero"`
 	// The namespace; on a plain host the name of the node. Left out: metadata.namespace, and when that is left out too, every namespace.
 	Namespace NamePattern `json:"namespace,omitzero"`
-	// The kind of the owner: Deployment, StatefulSet, DaemonSet, Job and so on in Kubernetes; Unit, Container, Session, Host or Kernel elsewhere.
-	Kind NamePattern `json:"kind"`
-	// The name of the owner, for example checkout or nginx.service.
-	Name NamePattern `json:"name"`
+	// The kind of the owner: Deployment, StatefulSet, DaemonSet, Job and so on in Kubernetes; Unit, Container, Session, Host or Kernel elsewhere. Left out beside matchLabels: every kind.
+	Kind NamePattern `json:"kind,omitzero"`
+	// The name of the owner, for example checkout or nginx.service. Left out beside matchLabels: every name.
+	Name NamePattern `json:"name,omitzero"`
+	// Labels that the pods of the workload carry, or the container, each with exactly this value.
+	MatchLabels Selection `json:"matchLabels,omitzero"`
 }
+
+// Selection is labels that a workload must have.
+type Selection map[string]string
 
 // Owner is whom to ask about a workload.
 type Owner struct {

@@ -21,8 +21,11 @@ func nameOf(w *spoorv1.Workload) workloadKey {
 
 // workload is what a Judge knows about one workload. One without a policy has nothing but its id.
 type workload struct {
-	id      *spoorv1.Workload
-	policy  *policy `snapshot:"-"`
+	id     *spoorv1.Workload
+	policy *policy `snapshot:"-"`
+	labels labelled
+	// Which contract applies depends on labels that are not known, and none does.
+	unsure  bool `snapshot:"-"`
 	matters map[matterKey]*matter
 	held    map[heldKey]*heldFlow
 	probing *probing
@@ -37,9 +40,16 @@ func (j *Judge) workload(w *spoorv1.Workload) *workload {
 	if wl, ok := j.workloads.get(key); ok {
 		return wl
 	}
-	wl := &workload{id: w, policy: j.set.policy(w)}
+	wl := &workload{id: w}
+	wl.policy, wl.unsure = j.apply(wl)
 	j.workloads.put(key, wl)
 	return wl
+}
+
+// apply returns the policy that applies to a workload, and whether there may be one that is not known.
+func (j *Judge) apply(w *workload) (p *policy, unsure bool) {
+	p, sure := j.set.policy(w.id, w.labels.Labels)
+	return p, !sure
 }
 
 // onPlainHost says whether a workload runs directly on a node, with the node's file systems and network.

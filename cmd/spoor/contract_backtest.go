@@ -64,6 +64,7 @@ func (c *contractBacktestCommand) Run(ctx context.Context, streams *cli.Streams)
 	if err != nil {
 		return fmt.Errorf("write the answer: %w", err)
 	}
+	remarkUnlabelled(streams, result)
 	if len(result.OnlyCurrent)+len(result.OnlyProposed)+result.Untold > 0 {
 		return cli.Found()
 	}

@@ -69,7 +69,11 @@ func (c *contractLearnCommand) Run(ctx context.Context, streams *cli.Streams) er
 			continue
 		}
 		var learned *contract.Learned
-		if existing := agreed.For(w); existing != nil {
+		existing, sure := agreed.For(w, learner.Labels(w))
+		if !sure {
+			remark(streams, "%s: its labels are not known, and a contract that selects by labels may be about it.", render.WorkloadName(w, ""))
+		}
+		if existing != nil {
 			learned = learner.Extend(existing, w)
 		} else {
 			learned = learner.Contract(w)

@@ -76,11 +76,19 @@ func (c *contractTestCommand) Run(ctx context.Context, streams *cli.Streams) err
 	if result.Untold > 0 {
 		remark(streams, "There were more findings than are told apart: %d more.", result.Untold)
 	}
+	remarkUnlabelled(streams, result)
 	remark(streams, "Judged %d events of %s by %s; findings: %d.", result.Events, render.Duration(result.To.Sub(result.From)), contracts(set.Len()), len(verdicts)+result.Untold)
 	if len(verdicts) > 0 {
 		return cli.Found()
 	}
 	return nil
+}
+
+// remarkUnlabelled says what contracts by labels could not be asked about.
+func remarkUnlabelled(streams *cli.Streams, r *contract.BacktestResult) {
+	if r.Unlabelled > 0 {
+		remark(streams, "Not judged: %d events of workloads whose labels are not known, as contracts that select by labels may be about them. Agents of this version tell them.", r.Unlabelled)
+	}
 }
 
 func contracts(n int) string {

@@ -142,6 +142,9 @@ func (e *Engine) Observe(ctx context.Context, ev *spoorv1.Event, now time.Time) 
 
 // Tick lets time pass: for the judge, and for findings that nothing is heard of any more.
 func (e *Engine) Tick(ctx context.Context, now time.Time) error {
+	if j, ok := e.judge.(interface{ Stats() contract.Stats }); ok {
+		e.metrics.unlabelled.Store(j.Stats().Unjudged.Labels)
+	}
 	if err := e.apply(ctx, e.judge.Tick(now), now); err != nil {
 		return err
 	}

@@ -71,10 +71,11 @@ const namespaceLabel = "k8s:io.kubernetes.pod.namespace"
 // deepNames is how many labels below a domain are allowed for *.example.com.
 const deepNames = 3
 
-// ToCilium makes a CiliumNetworkPolicy of a contract for one workload of Kubernetes. A direction that the contract does not
+// ToCilium makes a CiliumNetworkPolicy of a contract for one workload of Kubernetes, or for those with its labels. A direction that the contract does not
 // judge is not restricted.
 func ToCilium(c *contract.Contract, o Options) (*CiliumNetworkPolicy, []Limit, error) {
-	self, err := subject(c, o)
+	e := &exporter{contract: c, options: o}
+	self, err := e.selected()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -83,7 +84,7 @@ func ToCilium(c *contract.Contract, o Options) (*CiliumNetworkPolicy, []Limit, e
 		Metadata: Meta{Name: c.Metadata.Name, Namespace: self.Namespace},
 		Spec:     CiliumSpec{EndpointSelector: LabelSelector{self.Labels}},
 	}
-	e := &exporter{contract: c, options: o, own: self.Namespace}
+	e.own = self.Namespace
 	if c.Spec.Callers != nil || c.Spec.Listens != nil {
 		if p.Spec.Ingress = e.ciliumIngress(); p.Spec.Ingress == nil {
 			p.Spec.Ingress = []CiliumIngress{{}}

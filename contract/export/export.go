@@ -53,7 +53,7 @@ func (o Options) resolver() Pods {
 type Limit struct {
 	// The line of the contract, or the field.
 	Line string `json:"line"`
-	// Wider when the object allows more than the line, Narrower when it allows less.
+	// Wider when the object allows more than the line, Narrower when it allows less, Other when it is about others.
 	Effect contract.Effect `json:"effect"`
 	Why    string          `json:"why"`
 }
@@ -82,27 +82,41 @@ type LabelSelector struct {
 	MatchLabels map[string]string `yaml:"matchLabels,omitempty"`
 }
 
-// subject finds the pods that a contract is about.
-func subject(c *contract.Contract, o Options) (Pods, error) {
+// selected finds the pods that the exporter's contract is about: those of one workload, or those with its labels.
+func (e *exporter) selected() (Pods, error) {
+	c, o := e.contract, e.options
 	w := c.Spec.Workload
 	namespace := string(w.Namespace)
 	if namespace == "" {
 		namespace = c.Metadata.Namespace
 	}
-	for _, part := range []struct{ field, value string }{{"namespace", namespace}, {"kind", string(w.Kind)}, {"name", string(w.Name)}} {
-		if part.value == "" || strings.Contains(part.value, "*") {
-			return Pods{}, fmt.Errorf("export %s: spec.workload.%s is %q; only a contract for one workload can be exported", c.FullName(), part.field, part.value)
-		}
-	}
 	if slices.Contains(hostKinds, string(w.Kind)) {
 		return Pods{}, fmt.Errorf("export %s: a %s is no pod, and a network policy is about pods", c.FullName(), w.Kind)
+	}
+	parts := []struct{ field, value string }{{"namespace", namespace}, {"kind", string(w.Kind)}, {"name", string(w.Name)}}
+	byLabels := len(w.MatchLabels) > 0 && !isOne(string(w.Name))
+	if byLabels {
+		parts = parts[:1]
+	}
+	for _, part := range parts {
+		if !isOne(part.value) {
+			return Pods{}, fmt.Errorf("export %s: spec.workload.%s is %q; only a contract for one workload, or for labels in one namespace, can be exported", c.FullName(), part.field, part.value)
+		}
+	}
+	if byLabels {
+		e.limit("spec.workload.matchLabels", contract.Other, "a policy is about every pod of the namespace with these labels, also when another contract names its workload, or it is of another kind or name")
+		return Pods{Namespace: namespace, Labels: maps.Clone(map[string]string(w.MatchLabels))}, nil
 	}
 	labels, ok := o.labels(namespace, string(w.Kind), string(w.Name))
 	if !ok {
 		return Pods{}, fmt.Errorf("export %s: %w of the pods of %s %s/%s", c.FullName(), ErrNoLabels, w.Kind, namespace, w.Name)
 	}
+	maps.Copy(labels, w.MatchLabels)
 	return Pods{Namespace: namespace, Labels: labels}, nil
 }
+
+// isOne says whether a part of a selector is written out.
+func isOne(part string) bool { return part != "" && !strings.Contains(part, "*") }
 
 func (o Options) labels(namespace, kind, name string) (map[string]string, bool) {
 	if o.PodLabels == nil {

@@ -305,9 +305,10 @@ spec:
 
 func TestWhatCannotBeExported(t *testing.T) {
 	for selector, want := range map[string]string{
-		`{kind: Deployment, name: "check*"}`: `spec.workload.name is "check*"`,
-		`{kind: Unit, name: a.service}`:      "a Unit is no pod",
-		`{kind: Deployment, name: unknown}`:  "nobody said the labels",
+		`{kind: Deployment, name: "check*"}`:    `spec.workload.name is "check*"`,
+		`{kind: Unit, name: a.service}`:         "a Unit is no pod",
+		`{kind: Deployment, name: unknown}`:     "nobody said the labels",
+		`{namespace: "*", matchLabels: {a: b}}`: `spec.workload.namespace is "*"`,
 	} {
 		c := parse(t, "apiVersion: spoor.dev/v1\nkind: Contract\nmetadata: {name: c, namespace: shop}\nspec: {workload: "+selector+"}\n")
 		if _, _, err := ToNetworkPolicy(c, options); err == nil || !strings.Contains(err.Error(), want) {
@@ -320,6 +321,32 @@ func TestWhatCannotBeExported(t *testing.T) {
 	c := parse(t, "apiVersion: spoor.dev/v1\nkind: Contract\nmetadata: {name: c}\nspec: {workload: {kind: Unit, name: a.service}}\n")
 	if _, _, err := ToReadOnlyRoot(c, "", nil); err == nil {
 		t.Error("a unit gets a read-only root")
+	}
+	c = parse(t, "apiVersion: spoor.dev/v1\nkind: Contract\nmetadata: {name: c}\nspec: {workload: {kind: Deployment, matchLabels: {a: b}}}\n")
+	if _, _, err := ToReadOnlyRoot(c, "", nil); err == nil || !strings.HasSuffix(err.Error(), "not into Deployment a=b") {
+		t.Errorf("whoever has a label gets a read-only root: %v", err)
+	}
+}
+
+// A contract that selects by labels needs no manifests, and says whom its policy concerns besides.
+func TestPoliciesByLabels(t *testing.T) {
+	for selector, want := range map[string]map[string]string{
+		`{matchLabels: {tier: front, app: web}}`:                           {"tier": "front", "app": "web"},
+		`{kind: Deployment, name: checkout, matchLabels: {track: canary}}`: {"app": "checkout", "track": "canary"},
+	} {
+		c := parse(t, "apiVersion: spoor.dev/v1\nkind: Contract\nmetadata: {name: c, namespace: shop}\nspec: {listens: [{port: 80}], workload: "+selector+"}\n")
+		limited := 1
+		if c.Spec.Workload.Name != "" {
+			limited = 0
+		}
+		p, limits, err := ToNetworkPolicy(c, options)
+		if err != nil || !maps.Equal(p.Spec.PodSelector.MatchLabels, want) || len(limits) != limited || p.Metadata.Namespace != "shop" {
+			t.Errorf("%s: %v %v %+v", selector, err, limits, p)
+		}
+		cilium, limits, err := ToCilium(c, options)
+		if err != nil || !maps.Equal(cilium.Spec.EndpointSelector.MatchLabels, want) || len(limits) != limited {
+			t.Errorf("%s: %v %v %+v", selector, err, limits, cilium)
+		}
 	}
 }
 

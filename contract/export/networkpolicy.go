@@ -65,11 +65,12 @@ var (
 	notPublic6 = []string{"fc00::/7", "fe80::/10"}
 )
 
-// ToNetworkPolicy makes a NetworkPolicy of a contract for one workload of Kubernetes. A direction that the contract does
+// ToNetworkPolicy makes a NetworkPolicy of a contract for one workload of Kubernetes, or for those with its labels. A direction that the contract does
 // not judge is not restricted. Calls by name are allowed to the whole Internet on their port, since a NetworkPolicy knows no
 // names; what else it cannot express is left out. Both are among the limits.
 func ToNetworkPolicy(c *contract.Contract, o Options) (*NetworkPolicy, []Limit, error) {
-	self, err := subject(c, o)
+	e := &exporter{contract: c, options: o}
+	self, err := e.selected()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -78,7 +79,7 @@ func ToNetworkPolicy(c *contract.Contract, o Options) (*NetworkPolicy, []Limit, 
 		Metadata: Meta{Name: c.Metadata.Name, Namespace: self.Namespace},
 		Spec:     NetworkPolicySpec{PodSelector: LabelSelector{self.Labels}},
 	}
-	e := &exporter{contract: c, options: o, own: self.Namespace}
+	e.own = self.Namespace
 	if c.Spec.Callers != nil || c.Spec.Listens != nil {
 		p.Spec.PolicyTypes = append(p.Spec.PolicyTypes, "Ingress")
 		p.Spec.Ingress = e.ingress()

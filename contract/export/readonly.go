@@ -76,8 +76,8 @@ var apiVersions = map[string]string{
 func ToReadOnlyRoot(c *contract.Contract, container string, mounted []string) (*ReadOnlyPatch, []Limit, error) {
 	w := c.Spec.Workload
 	version, ok := apiVersions[string(w.Kind)]
-	if !ok || strings.Contains(string(w.Name), "*") {
-		return nil, nil, fmt.Errorf("export %s: a read-only root can be patched into one Deployment, ReplicaSet, StatefulSet, DaemonSet or Job, not into %s %s", c.FullName(), w.Kind, w.Name)
+	if !ok || !isOne(string(w.Name)) {
+		return nil, nil, fmt.Errorf("export %s: a read-only root can be patched into one Deployment, ReplicaSet, StatefulSet, DaemonSet or Job, not into %s", c.FullName(), strings.Join(strings.Fields(fmt.Sprint(w.Kind, " ", w.Name, " ", w.MatchLabels)), " "))
 	}
 	namespace := string(w.Namespace)
 	if namespace == "" {

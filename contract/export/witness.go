@@ -68,9 +68,14 @@ func (w *Witness) Observe(ev *spoorv1.Event) {
 	case strings.Contains(name, "/work/work/"): // an overlay's own
 	case in.GetContainerName() != "" && in.GetContainerName() != w.container:
 	case t.Before(ev.GetProcess().GetStartTime().AsTime()): // the runtime that prepared the container, which became the program
-	case w.set.For(in.GetWorkload()) == w.contract:
+	case w.isAbout(in):
 		w.count(name, cmp.Or(ev.GetProcess().GetExe(), ev.GetProcess().GetComm(), "an unknown process"), t)
 	}
+}
+
+func (w *Witness) isAbout(in *spoorv1.Instance) bool {
+	c, _ := w.set.For(in.GetWorkload(), contract.LabelsOf(in))
+	return c == w.contract
 }
 
 func (w *Witness) count(name, program string, t time.Time) {

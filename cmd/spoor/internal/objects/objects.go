@@ -233,7 +233,7 @@ func (s *Source) read(o *unstructured.Unstructured) (*contract.Contract, error) 
 		return nil, fmt.Errorf("spec.workload.namespace is %s, and an object speaks for its own namespace alone: leave it out", w.Namespace)
 	case w.Cluster != "" && string(w.Cluster) != s.o.Cluster:
 		return nil, fmt.Errorf("spec.workload.cluster is %s, and an object speaks for its own cluster, %s, alone: leave it out", w.Cluster, s.o.Cluster)
-	case strings.Contains(string(w.Kind), "*") || slices.Contains(ours, string(w.Kind)):
+	case w.Kind == "" || strings.Contains(string(w.Kind), "*") || slices.Contains(ours, string(w.Kind)):
 		return nil, errors.New("spec.workload.kind must be a kind of the cluster, such as Deployment, without *: a namespace may be called as a node is")
 	}
 	w.Namespace, w.Cluster = contract.NamePattern(o.GetNamespace()), contract.NamePattern(s.o.Cluster)
