@@ -110,7 +110,9 @@ func schemaOf(t *testing.T, typ reflect.Type, comments map[string]string) object
 	}
 	if typ == reflect.TypeFor[Selection]() {
 		return object{
-			{"type", "object"}, {"minProperties", 1}, {"maxProperties", spoorv1.MaxLabels},
+			{"type", "object"},
+			{"minProperties", 1},
+			{"maxProperties", spoorv1.MaxLabels},
 			{"additionalProperties", object{{"type", "string"}, {"pattern", labelValue.String()}, {"maxLength", maxLabelPart}}},
 		}
 	}

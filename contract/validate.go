@@ -166,12 +166,16 @@ func (c *Contract) validateSelector(found *problems) {
 	if found.spoilt[at] || !written && reflect.ValueOf(w).IsZero() { // missing altogether
 		return
 	}
+	instead := ""
+	if w.Kind == "" && w.Name == "" {
+		instead = ", or select by labels: matchLabels: {app: ...}"
+	}
 	for _, part := range []struct {
 		name  string
 		value NamePattern
 	}{{"kind", w.Kind}, {"name", w.Name}} {
 		if name := join(at, part.name); part.value == "" && w.MatchLabels == nil && !found.spoilt[name] {
-			found.path(name, "add "+part.name+": ..., or select by labels: matchLabels: {app: ...}", "%s is missing", name)
+			found.path(name, "add "+part.name+": ..."+instead, "%s is missing", name)
 		}
 	}
 	if w.MatchLabels != nil && len(w.MatchLabels) == 0 {

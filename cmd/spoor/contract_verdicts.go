@@ -87,7 +87,7 @@ func (c *contractTestCommand) Run(ctx context.Context, streams *cli.Streams) err
 // remarkUnlabelled says what contracts by labels could not be asked about.
 func remarkUnlabelled(streams *cli.Streams, r *contract.BacktestResult) {
 	if r.Unlabelled > 0 {
-		remark(streams, "Not judged: %d events of workloads whose labels are not known, as contracts that select by labels may be about them. Agents of this version tell them.", r.Unlabelled)
+		remark(streams, "Not judged: %d of the events. Their workloads' labels are not known, and contracts that select by labels may be about them. Agents of this version tell labels.", r.Unlabelled)
 	}
 }
 

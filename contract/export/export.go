@@ -90,9 +90,6 @@ func (e *exporter) selected() (Pods, error) {
 	if namespace == "" {
 		namespace = c.Metadata.Namespace
 	}
-	if slices.Contains(hostKinds, string(w.Kind)) {
-		return Pods{}, fmt.Errorf("export %s: a %s is no pod, and a network policy is about pods", c.FullName(), w.Kind)
-	}
 	parts := []struct{ field, value string }{{"namespace", namespace}, {"kind", string(w.Kind)}, {"name", string(w.Name)}}
 	byLabels := len(w.MatchLabels) > 0 && !isOne(string(w.Name))
 	if byLabels {
@@ -102,6 +99,9 @@ func (e *exporter) selected() (Pods, error) {
 		if !isOne(part.value) {
 			return Pods{}, fmt.Errorf("export %s: spec.workload.%s is %q; only a contract for one workload, or for labels in one namespace, can be exported", c.FullName(), part.field, part.value)
 		}
+	}
+	if slices.Contains(hostKinds, string(w.Kind)) {
+		return Pods{}, fmt.Errorf("export %s: a %s is no pod, and a network policy is about pods", c.FullName(), w.Kind)
 	}
 	if byLabels {
 		e.limit("spec.workload.matchLabels", contract.Other, "a policy is about every pod of the namespace with these labels, also when another contract names its workload, or it is of another kind or name")

@@ -157,6 +157,9 @@ func (c *check) instance(ev *spoorv1.Event, m *member) {
 	if ev.GetNode() != m.Spec.NodeName {
 		c.bad(ev, "node", "it is %s, want %s", ev.GetNode(), m.Spec.NodeName)
 	}
+	if want := m.labels(); !maps.Equal(in.GetLabels(), want) || !in.GetLabelsKnown() || in.GetLabelsLeftOut() != 0 {
+		c.bad(ev, "labels", "they are %v (known: %v), want %v", in.GetLabels(), in.GetLabelsKnown(), want)
+	}
 	if in.GetPodName() != m.Metadata.Name {
 		c.bad(ev, "pod name", "it is %s, want %s", in.GetPodName(), m.Metadata.Name)
 	}

@@ -12,10 +12,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -27,7 +29,7 @@ func TestShop(t *testing.T) {
 	const outsiders = 20
 	l := newLab(t)
 	l.letAgentsAsk()
-	center, agents := l.watch()
+	center, agents := l.watch("--contracts", "testdata/labels")
 	l.drive()
 
 	l.kubectl("apply", "-f", l.apply("services.yaml"))
@@ -80,6 +82,7 @@ func TestShop(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.record()
+	l.foundByLabels()
 	center.stop()
 	l.keep(events)
 	newCheck(l, truth).all(events)
@@ -103,6 +106,24 @@ func (l *lab) buyFromOutside(times int) {
 			}
 			return answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
 		})
+	}
+}
+
+// foundByLabels looks at what contracts that select by labels find, in testdata/labels: what one with a name says comes first, and whoever lacks the label
+// is not concerned.
+func (l *lab) foundByLabels() {
+	l.Helper()
+	answer, err := l.ask().ListFindings(l.Context(), connect.NewRequest(&spoorv1.ListFindingsRequest{Rule: "flow.listener"}))
+	if err != nil {
+		l.Fatal(err)
+	}
+	var got []string
+	for _, f := range answer.Msg.GetFindings() {
+		got = append(got, f.GetWorkload().Path()+" "+f.GetSubject()+" by "+f.GetContract())
+	}
+	slices.Sort(got)
+	if want := []string{clusterName + "/shop/Deployment/storefront *:8080/tcp by shop/fronts"}; !slices.Equal(got, want) {
+		l.Errorf("found %q, want %q", got, want)
 	}
 }
 
@@ -141,12 +162,14 @@ func (l *lab) letAgentsAsk() {
 	l.kubectl("create", "clusterrolebinding", "spoor-agent", "--clusterrole=spoor-agent", "--user=spoor-agent")
 }
 
-// watch starts a collector, and an agent for each node. They share a kernel, so each reports the branch of the cgroups that is its node.
-func (l *lab) watch() (center *daemon, agents []*daemon) {
+// watch starts a collector, with more arguments, and an agent for each node. They share a kernel, so each reports the branch of the cgroups that is its node.
+func (l *lab) watch(args ...string) (center *daemon, agents []*daemon) {
 	l.Helper()
 	l.certify()
-	center = l.start("collector", "control", spoor, "collector", "--listen", "10.99.0.1:7070", "--data", filepath.Join(l.temp, "data"),
-		"--tls-cert", l.pki("collector.crt"), "--tls-key", l.pki("collector.key"), "--agents-ca", l.pki("ca.crt"), "--people", l.pki("people.yaml"))
+	center = l.start("collector", "control", append([]string{
+		spoor, "collector", "--listen", "10.99.0.1:7070", "--data", filepath.Join(l.temp, "data"),
+		"--tls-cert", l.pki("collector.crt"), "--tls-key", l.pki("collector.key"), "--agents-ca", l.pki("ca.crt"), "--people", l.pki("people.yaml"),
+	}, args...)...)
 	l.until("the collector", func() bool { return strings.Contains(center.said(), "10.99.0.1:7070") })
 	for i := 1; i <= nodes; i++ {
 		node := fmt.Sprintf("node%d", i)

@@ -19,7 +19,7 @@ type pod struct {
 	Metadata struct {
 		Name, Namespace, UID string
 		CreationTimestamp    time.Time
-		Annotations          map[string]string
+		Labels, Annotations  map[string]string
 		OwnerReferences      []struct {
 			Kind, Name string
 			Controller bool
@@ -60,6 +60,17 @@ type member struct {
 }
 
 func (m *member) workload() string { return m.kind + "/" + m.name }
+
+// labels are those that say something of the workload: Kubernetes' own are of one pod or revision.
+func (m *member) labels() map[string]string {
+	own := map[string]string{}
+	for key, value := range m.Metadata.Labels {
+		if !strings.HasSuffix(key, "-hash") && !strings.HasSuffix(key, "-generation") && !strings.HasSuffix(key, "-uid") && !strings.Contains(key, "kubernetes.io/") && key != "job-name" {
+			own[key] = value
+		}
+	}
+	return own
+}
 
 // truth is what the scripts did.
 type truth struct {
