@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,7 +54,8 @@ type manifest struct {
 type ownerName struct{ namespace, kind, name string }
 
 type container struct {
-	Name         string `json:"name"`
+	Name         string   `json:"name"`
+	Args         []string `json:"args"`
 	VolumeMounts []struct {
 		MountPath string `json:"mountPath"`
 	} `json:"volumeMounts"`
@@ -70,6 +72,8 @@ type manifests struct {
 	owners   map[ownerName]owner
 	services []export.Service
 	resolver export.Pods
+	// Addresses of the resolver of each node.
+	nodeResolvers []string
 }
 
 // readManifests reads a file, a folder, or standard input for "-"; nothing for "".
@@ -122,6 +126,9 @@ func (f *manifests) collect(m *manifest) {
 		f.service(m, namespace)
 		return
 	}
+	if m.Kind == "DaemonSet" {
+		f.nodeResolver(m.Spec.Template.Spec.Containers)
+	}
 	match, _ := m.Spec.Selector["matchLabels"].(map[string]any)
 	if selector := texts(match); len(selector) > 0 {
 		f.owners[ownerName{namespace, m.Kind, m.Metadata.Name}] = owner{selector, m.Spec.Template.Metadata.Labels, m.Spec.Template.Spec.Containers}
@@ -167,6 +174,26 @@ func (f *manifests) service(m *manifest, namespace string) {
 	}
 }
 
+// nodeResolver finds where NodeLocal DNSCache answers (k8s.io/dns, cmd/node-cache): -localip 169.254.20.10,10.96.0.10.
+func (f *manifests) nodeResolver(containers []container) {
+	for _, c := range containers {
+		for i, arg := range c.Args {
+			name, addresses, ok := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+			if name != "localip" || !strings.HasPrefix(arg, "-") {
+				continue
+			}
+			if !ok && i+1 < len(c.Args) {
+				addresses = c.Args[i+1]
+			}
+			for address := range strings.SplitSeq(addresses, ",") {
+				if a, err := netip.ParseAddr(strings.TrimSpace(address)); err == nil && !slices.Contains(f.nodeResolvers, a.String()) {
+					f.nodeResolvers = append(f.nodeResolvers, a.String())
+				}
+			}
+		}
+	}
+}
+
 // options are the manifests as an export asks for them.
 func (f *manifests) options() export.Options {
 	return export.Options{
@@ -177,7 +204,7 @@ func (f *manifests) options() export.Options {
 		TemplateLabels: func(namespace, kind, name string) map[string]string {
 			return f.owners[ownerName{namespace, kind, name}].labels
 		},
-		Services: f.services, Resolver: f.resolver,
+		Services: f.services, Resolver: f.resolver, NodeResolvers: f.nodeResolvers,
 	}
 }
 

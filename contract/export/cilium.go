@@ -188,6 +188,7 @@ func (e *exporter) ciliumEgress() []CiliumEgress {
 		}
 		rules = append(rules, rule)
 	}
+	e.noteResolvers()
 	if needsNames(e.contract) {
 		ports := ciliumPorts(e.dnsPorts())
 		ports[0].Rules = &CiliumRules{DNS: []CiliumName{{MatchPattern: "*"}}}

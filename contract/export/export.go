@@ -34,6 +34,8 @@ type Options struct {
 	Services []Service
 	// Resolver is where pods resolve names. Zero means the usual one, labels k8s-app=kube-dns in kube-system.
 	Resolver Pods
+	// NodeResolvers are addresses at which a resolver of each node answers the pods there, beside the usual one.
+	NodeResolvers []string
 }
 
 // Pods are pods of one namespace, by labels.
@@ -179,6 +181,13 @@ func transport(t contract.Transport) contract.Transport {
 		return contract.TCP
 	}
 	return t
+}
+
+// noteResolvers lists where a workload may resolve names that no pods stand behind.
+func (e *exporter) noteResolvers() {
+	if at := e.options.NodeResolvers; len(at) > 0 && needsNames(e.contract) {
+		e.limit("spec.calls", contract.Narrower, "each node has a resolver of its own, at "+strings.Join(at, " and ")+", which is no pod that a policy can select: allow its address if pods ask it")
+	}
 }
 
 // needsNames says whether the workload must resolve names to make its calls.

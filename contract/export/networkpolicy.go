@@ -191,6 +191,7 @@ func (e *exporter) egress() []EgressRule {
 		}
 		rules = append(rules, rule)
 	}
+	e.noteResolvers()
 	if needsNames(e.contract) {
 		rules = append(rules, EgressRule{To: []PolicyPeer{podPeer(e.options.resolver())}, Ports: policyPorts(e.dnsPorts())})
 	}
