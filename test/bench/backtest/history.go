@@ -69,6 +69,7 @@ func newHistory(events uint64) *history {
 					Id: fmt.Sprintf("%016x", 1+n*services+s), ContainerId: container, PodName: fmt.Sprintf("service-%d-%05x", s, n),
 					CgroupPath: "/kubepods.slice/cri-containerd-" + container + ".scope", CgroupId: uint64(1 + n*services + s), StartTime: timestamppb.New(begin),
 					Workload: &spoorv1.Workload{Cluster: "bench", Namespace: "shop", Kind: "Deployment", Name: fmt.Sprintf("service-%d", s)},
+					Labels:   map[string]string{"app": fmt.Sprintf("service-%d", s), "app.kubernetes.io/part-of": "shop"}, LabelsKnown: true,
 				},
 				process: process(fmt.Sprintf("d%015d", n*services+s), "", "/srv/service", "service", "--listen", ":8080"),
 			}
