@@ -64,6 +64,7 @@ func (c *contractLearnCommand) Run(ctx context.Context, streams *cli.Streams) er
 		return err
 	}
 	n := 0
+	extended := map[*contract.Contract]bool{}
 	for _, w := range learner.Workloads() {
 		if chosen != nil && !chosen.Match(w) {
 			continue
@@ -74,6 +75,10 @@ func (c *contractLearnCommand) Run(ctx context.Context, streams *cli.Streams) er
 			remark(streams, "%s: its labels are not known, and a contract that selects by labels may be about it.", render.WorkloadName(w, ""))
 		}
 		if existing != nil {
+			if extended[existing] {
+				remark(streams, "%s: its contract %s is another's, too, and is written once for each of them: what they add has to be put together.", render.WorkloadName(w, ""), existing.FullName())
+			}
+			extended[existing] = true
 			learned = learner.Extend(existing, w)
 		} else {
 			learned = learner.Contract(w)
