@@ -28,12 +28,32 @@ struct owner {
 	__u64 received;
 	/* Since when the connection is there, ns since boot, for as long as no fact says so; see take_opening. */
 	volatile __u64 opened;
+	/* The socket's address; 0: a free place, CLAIMED: one that is being filled. */
+	volatile __u64 socket;
 };
-ASSERT_SIZE(struct owner, 96);
+ASSERT_SIZE(struct owner, 104);
+
+/* Programs can exchange a value and learn what it was: since 5.12. */
+const volatile bool atomics;
+
+#define PLACES 16384 /* 1.7 MB */
+#define CLAIMED 1
 
 /*
- * By the socket's address, from LISTEN, SYN_SENT or SYN_RECV until CLOSE. A hash and not the sockets' storage, which would
- * be made, copied and freed for four times the price (docs/decisions/051). One that finds no room is counted.
+ * Owners of sockets, from LISTEN, SYN_SENT or SYN_RECV until CLOSE. Each address has one place here, which is taken and left for
+ * a twentieth of what an entry of a hash costs; most sockets live for milliseconds. Whose place is taken goes into the hash
+ * (docs/decisions/055).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PLACES);
+	__type(key, __u32);
+	__type(value, struct owner);
+} places SEC(".maps");
+
+/*
+ * Those that found their place taken, by the socket's address. A hash and not the sockets' storage, which would be made, copied and
+ * freed for four times the price (docs/decisions/051). One that finds no room is counted.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -78,15 +98,59 @@ static __always_inline void record(struct owner *owner, struct change *c)
 		lose(&losses, SOCKET_LOST_FACT, owner->end.cgroup_id);
 }
 
-/* Gives the socket an owner, in place of one that it had for an earlier connection. */
-static __always_inline bool give(struct sock *sk, struct owner *owner)
+/* The verifier lets no program reckon with a pointer; what was in a map is a number. cell: of this program and CPU. */
+static __always_inline __u64 number_of(const void *socket, volatile __u64 *cell)
 {
-	__u64 address = (__u64)sk;
+	*cell = (__u64)socket;
+	return *cell;
+}
 
+static __always_inline struct owner *place_of(__u64 address)
+{
+	/* Sockets lie at multiples of their size; the upper bits of a product with the golden ratio are spread evenly. */
+	__u32 i = address * 0x9e3779b97f4a7c15ULL >> 50;
+
+	return bpf_map_lookup_elem(&places, &i);
+}
+
+static __always_inline struct owner *owner_of(__u64 address)
+{
+	struct owner *place = place_of(address);
+
+	if (place && place->socket == address)
+		return place;
+	return bpf_map_lookup_elem(&owners, &address);
+}
+
+/* Gives the socket an owner, in place of one that it had for an earlier connection. */
+static __always_inline bool give(__u64 address, struct owner *owner)
+{
+	struct owner *place;
+
+	owner->socket = address;
+	place = atomics ? place_of(address) : NULL;
+	if (place && __sync_val_compare_and_swap(&place->socket, 0, CLAIMED) == 0) {
+		__builtin_memcpy(place, owner, __builtin_offsetof(struct owner, socket));
+		/* Whoever reads the address finds the rest. */
+		__sync_lock_test_and_set(&place->socket, address);
+		return true;
+	}
 	if (!bpf_map_update_elem(&owners, &address, owner, BPF_ANY))
 		return true;
 	count_loss(&losses, SOCKET_LOST_OWNER);
 	return false;
+}
+
+/* Ends what give began. The owner is somebody else's from here on. */
+static __always_inline void take_back(struct owner *owner, __u64 address)
+{
+	if (owner != place_of(address)) {
+		bpf_map_delete_elem(&owners, &address);
+		return;
+	}
+	/* The compiler knows them to be equal, and the verifier only of one that it is no NULL. */
+	asm volatile("" : "+r"(owner));
+	__sync_lock_test_and_set(&owner->socket, 0);
 }
 
 static __always_inline void listening_on(struct sock *sk, __u16 port, struct listening *l)
@@ -99,7 +163,7 @@ static __always_inline void listening_on(struct sock *sk, __u16 port, struct lis
  * A socket was made for a connection that comes in: in softirq, and nobody says which listener took it. Until
  * inet_csk_clone_lock() returns it is a copy of that, though, and the head of an empty list in it points at the original.
  */
-static __always_inline void inherit(struct sock *sk)
+static __always_inline void inherit(struct sock *sk, __u64 address, volatile __u64 *cell)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct owner *owner, fresh;
@@ -108,8 +172,9 @@ static __always_inline void inherit(struct sock *sk)
 
 	if (!tp) /* cannot be: it is TCP */
 		return;
-	listener = (__u64)tp->tsorted_sent_queue.next - bpf_core_field_offset(struct tcp_sock, tsorted_sent_queue);
-	owner = bpf_map_lookup_elem(&owners, &listener);
+	listener = number_of(
+		(void *)tp->tsorted_sent_queue.next - bpf_core_field_offset(struct tcp_sock, tsorted_sent_queue), cell);
+	owner = owner_of(listener);
 	if (!owner || owner->key.role != FLOW_LISTEN) {
 		listening_on(sk, sk->__sk_common.skc_num, &l);
 		owner = bpf_map_lookup_elem(&listeners, &l);
@@ -118,7 +183,7 @@ static __always_inline void inherit(struct sock *sk)
 	}
 	fresh = *owner;
 	fresh.key.role = FLOW_INBOUND;
-	give(sk, &fresh);
+	give(address, &fresh);
 }
 
 /* How many payload bytes went over the connection since it was last asked; flags are the socket's. */
@@ -134,12 +199,6 @@ static __always_inline void count_bytes(struct owner *owner, __u64 sent, __u64 r
 	owner->sent = sent;
 	owner->received = received;
 }
-
-/*
- * That a connection is there is told when it closes, in one fact, or by the agent's next look at those that live on: most live
- * shorter than that, and a fact costs more than all the rest. Off before 5.12, where the two could not agree who tells it.
- */
-const volatile bool patient;
 
 /* How many connections are there whose beginning was not told yet: says to the agent that a look is worth it. */
 volatile __s64 waiting;

@@ -30,7 +30,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define TELLING (1 << TCP_ESTABLISHED | 1 << TCP_SYN_SENT | 1 << TCP_SYN_RECV | 1 << TCP_CLOSE | 1 << TCP_LISTEN)
 
 /* In the process that connects or listens. */
-static __always_inline void begin(struct sock *sk, __u8 role)
+static __always_inline void begin(struct sock *sk, __u64 address, __u8 role)
 {
 	struct change c = { .opened = 1 };
 	struct owner owner = {};
@@ -46,7 +46,7 @@ static __always_inline void begin(struct sock *sk, __u8 role)
 	} else {
 		owner.key.port = bpf_ntohs(sk->__sk_common.skc_dport);
 	}
-	if (give(sk, &owner) && role == FLOW_LISTEN) /* of a connection it is to be known how it goes */
+	if (give(address, &owner) && role == FLOW_LISTEN) /* of a connection it is to be known how it goes */
 		record(&owner, &c);
 }
 
@@ -61,7 +61,7 @@ static __always_inline void established(struct sock *sk, struct owner *owner)
 		addresses(sk, owner->end.local, owner->key.peer);
 		owner->end.client = bpf_ntohs(sk->__sk_common.skc_dport);
 	}
-	if (patient) {
+	if (atomics) {
 		owner->opened = bpf_ktime_get_boot_ns();
 		__sync_fetch_and_add(&waiting, 1);
 	} else {
@@ -107,7 +107,8 @@ static __always_inline void closed(struct sock *sk, struct owner *owner, int old
  */
 struct {
 	__u64 first; /* the first program is at work on this CPU */
-	__u64 reserved[7]; /* CPUs share no cache line */
+	volatile __u64 socket[2]; /* see number_of; each program has its own */
+	__u64 reserved[5]; /* CPUs share no cache line */
 } running[TURN_CPUS];
 
 /* How often the second program stood in for the first. */
@@ -135,27 +136,28 @@ static __always_inline bool closed_older(struct sock *sk)
 	return true;
 }
 
-static __always_inline void change_state(struct sock *sk, int old, int state)
+static __always_inline void change_state(struct sock *sk, int old, int state, volatile __u64 *cell)
 {
-	__u64 address = (__u64)sk;
+	__u64 address;
 	struct owner *owner;
 
 	/* An MPTCP socket goes through the same states as its TCP subflow, which carries the addresses and the bytes. */
 	if (sk->sk_protocol != IPPROTO_TCP)
 		return;
+	address = number_of(sk, cell);
 	switch (state) {
 	case TCP_SYN_SENT:
-		begin(sk, FLOW_OUTBOUND);
+		begin(sk, address, FLOW_OUTBOUND);
 		return;
 	case TCP_LISTEN:
-		begin(sk, FLOW_LISTEN);
+		begin(sk, address, FLOW_LISTEN);
 		return;
 	case TCP_SYN_RECV:
 		if (old == TCP_LISTEN) /* not one of two that connect to each other */
-			inherit(sk);
+			inherit(sk, address, cell);
 		return;
 	}
-	owner = bpf_map_lookup_elem(&owners, &address);
+	owner = owner_of(address);
 	if (!owner) {
 		/* Bound but never connected sockets are born and closed in CLOSE: not a connection. */
 		if (old != TCP_CLOSE && !(old == TCP_LISTEN && closed_older(sk)))
@@ -167,7 +169,7 @@ static __always_inline void change_state(struct sock *sk, int old, int state)
 		return;
 	}
 	closed(sk, owner, old);
-	bpf_map_delete_elem(&owners, &address);
+	take_back(owner, address);
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -180,13 +182,13 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int state)
 		return 0;
 	if (bpf_local_irq_save) {
 		bpf_local_irq_save(&flags);
-		change_state(sk, old, state);
+		change_state(sk, old, state, &running[cpu].socket[0]);
 		bpf_local_irq_restore(&flags);
 		return 0;
 	}
 	running[cpu].first = 1;
 	barrier();
-	change_state(sk, old, state);
+	change_state(sk, old, state, &running[cpu].socket[0]);
 	barrier();
 	running[cpu].first = 0;
 	return 0;
@@ -195,11 +197,13 @@ int BPF_PROG(socket_state, struct sock *sk, int old, int state)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(socket_state_again, struct sock *sk, int old, int state)
 {
-	if (!running[bpf_get_smp_processor_id() & (TURN_CPUS - 1)].first || !my_turn())
+	__u32 cpu = bpf_get_smp_processor_id() & (TURN_CPUS - 1);
+
+	if (!running[cpu].first || !my_turn())
 		return 0;
 	__sync_fetch_and_add(&rescued, 1);
 	if (1 << state & TELLING)
-		change_state(sk, old, state);
+		change_state(sk, old, state, &running[cpu].socket[1]);
 	return 0;
 }
 
@@ -248,7 +252,7 @@ int socket_adopt(struct bpf_iter__task_file *ctx)
 	state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	if (adopting == 1 ? state != TCP_LISTEN : state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT)
 		return 0;
-	if (bpf_map_lookup_elem(&owners, &address)) /* the tracepoint, or another descriptor, was first */
+	if (owner_of(address)) /* the tracepoint, or another descriptor, was first */
 		return 0;
 	listening_on(sk, BPF_CORE_READ(sk, __sk_common.skc_num), &l);
 	peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
@@ -279,7 +283,7 @@ int socket_adopt(struct bpf_iter__task_file *ctx)
 		fresh.end.client = l.port;
 	}
 	/* What carries an MPTCP connection is a socket of its own, without a descriptor. */
-	if (BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP && !give(sk, &fresh))
+	if (BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP && !give(address, &fresh))
 		return 0;
 	record(&fresh, &c);
 	return 0;
@@ -292,7 +296,7 @@ int socket_opened(struct bpf_iter__bpf_map_elem *ctx)
 	struct owner *owner = ctx->value, copy;
 	struct change c = { .opened = 1 };
 
-	if (!owner)
+	if (!owner || owner->socket <= CLAIMED)
 		return 0;
 	c.since = owner->opened;
 	if (!c.since || c.since & CLOSING)
@@ -311,27 +315,34 @@ SEC("iter/bpf_map_elem")
 int socket_bytes(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct owner *owner = ctx->value, copy;
-	__u64 *address = ctx->key;
 	struct change c = {};
 	struct tcp_sock *tp;
 	struct sock *sk;
+	__u64 address;
 	__u16 client;
 
-	if (!owner || !address || !owner->end.client)
+	if (!owner)
 		return 0;
-	sk = (void *)*address;
-	tp = (void *)*address;
-	if (owner->key.role == FLOW_OUTBOUND)
+	address = owner->socket;
+	if (address <= CLAIMED || !owner->end.client)
+		return 0;
+	copy = *owner;
+	sk = (void *)address;
+	tp = (void *)address;
+	if (copy.key.role == FLOW_OUTBOUND)
 		client = BPF_CORE_READ(sk, __sk_common.skc_num);
 	else
 		client = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	if (client != owner->end.client || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_ESTABLISHED)
+	if (client != copy.end.client || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_ESTABLISHED)
 		return 0;
-	count_bytes(owner, BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans),
+	count_bytes(&copy, BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans),
 		    BPF_CORE_READ(tp, bytes_received), BPF_CORE_READ(sk, __sk_common.skc_flags), &c);
 	if (!c.sent && !c.received)
 		return 0;
-	copy = *owner;
+	if (owner->socket != address) /* it closed, which told the rest, and the place may be another's */
+		return 0;
+	owner->sent = copy.sent;
+	owner->received = copy.received;
 	record(&copy, &c);
 	return 0;
 }

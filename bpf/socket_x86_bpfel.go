@@ -57,6 +57,7 @@ type SocketOwner struct {
 	Sent     uint64
 	Received uint64
 	Opened   uint64
+	Socket   uint64
 }
 
 type SocketWho struct {
@@ -75,14 +76,15 @@ const (
 	SocketMapLosses            = "losses"
 	SocketMapLostBy            = "lost_by"
 	SocketMapOwners            = "owners"
+	SocketMapPlaces            = "places"
 	SocketProgSocketAdopt      = "socket_adopt"
 	SocketProgSocketBytes      = "socket_bytes"
 	SocketProgSocketOpened     = "socket_opened"
 	SocketProgSocketState      = "socket_state"
 	SocketProgSocketStateAgain = "socket_state_again"
 	SocketVarAdopting          = "adopting"
+	SocketVarAtomics           = "atomics"
 	SocketVarGeneration        = "generation"
-	SocketVarPatient           = "patient"
 	SocketVarRescued           = "rescued"
 	SocketVarRunning           = "running"
 	SocketVarTouched           = "touched"
@@ -152,6 +154,7 @@ type SocketMapSpecs struct {
 	Losses    *ebpf.MapSpec `ebpf:"losses"`
 	LostBy    *ebpf.MapSpec `ebpf:"lost_by"`
 	Owners    *ebpf.MapSpec `ebpf:"owners"`
+	Places    *ebpf.MapSpec `ebpf:"places"`
 }
 
 // SocketVariableSpecs contains global variables before they are loaded into the kernel.
@@ -159,8 +162,8 @@ type SocketMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type SocketVariableSpecs struct {
 	Adopting       *ebpf.VariableSpec `ebpf:"adopting"`
+	Atomics        *ebpf.VariableSpec `ebpf:"atomics"`
 	Generation     *ebpf.VariableSpec `ebpf:"generation"`
-	Patient        *ebpf.VariableSpec `ebpf:"patient"`
 	Rescued        *ebpf.VariableSpec `ebpf:"rescued"`
 	Running        *ebpf.VariableSpec `ebpf:"running"`
 	Touched        *ebpf.VariableSpec `ebpf:"touched"`
@@ -197,6 +200,7 @@ type SocketMaps struct {
 	Losses    *ebpf.Map `ebpf:"losses"`
 	LostBy    *ebpf.Map `ebpf:"lost_by"`
 	Owners    *ebpf.Map `ebpf:"owners"`
+	Places    *ebpf.Map `ebpf:"places"`
 }
 
 func (m *SocketMaps) Close() error {
@@ -206,6 +210,7 @@ func (m *SocketMaps) Close() error {
 		m.Losses,
 		m.LostBy,
 		m.Owners,
+		m.Places,
 	)
 }
 
@@ -214,8 +219,8 @@ func (m *SocketMaps) Close() error {
 // It can be passed to LoadSocketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SocketVariables struct {
 	Adopting       *ebpf.Variable `ebpf:"adopting"`
+	Atomics        *ebpf.Variable `ebpf:"atomics"`
 	Generation     *ebpf.Variable `ebpf:"generation"`
-	Patient        *ebpf.Variable `ebpf:"patient"`
 	Rescued        *ebpf.Variable `ebpf:"rescued"`
 	Running        *ebpf.Variable `ebpf:"running"`
 	Touched        *ebpf.Variable `ebpf:"touched"`

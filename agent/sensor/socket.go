@@ -84,7 +84,7 @@ func OpenSocket(entries uint32, pins *pin.Directory) (*Socket, error) {
 	if err := tellV1(spec); err != nil {
 		return nil, fmt.Errorf("socket sensor: %w", err)
 	}
-	patient, err := bePatient(spec)
+	atomics, err := chooseAtomics(spec)
 	if err != nil {
 		return nil, fmt.Errorf("socket sensor: %w", err)
 	}
@@ -92,7 +92,7 @@ func OpenSocket(entries uint32, pins *pin.Directory) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Socket{set: set, patient: patient}
+	s := &Socket{set: set, patient: atomics}
 	if err := load(set, spec, &s.objects); err != nil {
 		return nil, errors.Join(explain("socket", err), set.Close())
 	}
@@ -119,14 +119,21 @@ func OpenSocket(entries uint32, pins *pin.Directory) (*Socket, error) {
 	return s, nil
 }
 
-// bePatient lets the kernel side tell of the beginning and the end of a short connection in one fact, where it can agree with
-// the agent's look at those that live on about who tells it.
-func bePatient(spec *ebpf.CollectionSpec) (bool, error) {
-	if kernel.Atomics() != nil {
-		spec.Programs["socket_opened"].Instructions = asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
-		return false, nil
+// chooseAtomics says to the kernel side whether it can exchange values: then sockets have places that are taken by that, and the beginning and
+// the end of a short connection are told in one fact, since it can agree with the agent's look at those that live on about who tells it.
+func chooseAtomics(spec *ebpf.CollectionSpec) (bool, error) {
+	if kernel.Atomics() == nil {
+		return true, spec.Variables["atomics"].Set(true)
 	}
-	return true, spec.Variables["patient"].Set(true)
+	spec.Programs["socket_opened"].Instructions = asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
+	for _, p := range spec.Programs {
+		for i := range p.Instructions {
+			if in := &p.Instructions[i]; in.OpCode.Class() == asm.StXClass && in.OpCode.Mode() == asm.AtomicMode && in.OpCode.AtomicOp() != asm.AddAtomic {
+				*in = asm.Mov.Imm(asm.R0, 0).WithMetadata(in.Metadata) // never reached, and refused all the same
+			}
+		}
+	}
+	return false, nil
 }
 
 // lookFor bounds the part of the time that looks at all connections take: after one that took 1 ms there is none for 200 ms.
@@ -155,8 +162,18 @@ func (s *Socket) lookAtLiving() error {
 
 // tellLiving tells of all connections that are there and whose beginning nobody has told.
 func (s *Socket) tellLiving() error {
-	if err := iterate(s.objects.SocketOpened, s.objects.Owners, silent); err != nil {
+	if err := s.overOwners(s.objects.SocketOpened); err != nil {
 		return fmt.Errorf("look at the connections that live on: %w", err)
+	}
+	return nil
+}
+
+// overOwners runs an iterator over all owners of sockets.
+func (s *Socket) overOwners(p *ebpf.Program) error {
+	for _, m := range []*ebpf.Map{s.objects.Places, s.objects.Owners} {
+		if err := iterate(p, m, silent); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -199,7 +216,7 @@ func (s *Socket) CountBytes() error {
 			return err
 		}
 	}
-	if err := iterate(s.objects.SocketBytes, s.objects.Owners, silent); err != nil {
+	if err := s.overOwners(s.objects.SocketBytes); err != nil {
 		return fmt.Errorf("count the bytes of live connections: %w", err)
 	}
 	return nil
