@@ -45,9 +45,9 @@ type answers struct {
 	told  *footprint.Coalescer[answerKey, answered]
 }
 
-// openDNS does without the sensor where the kernel has no place for it, and says so.
+// openDNS takes the best tier, and does without the sensor where the kernel has no place for it, and says so.
 func (a *Agent) openDNS() error {
-	c := &spoorv1.Coverage{Sensor: "dns", Tier: "base", Reason: "sees answers over UDP from port 53 to whom asked for them since the " +
+	c := &spoorv1.Coverage{Sensor: "dns", Tier: "full", Reason: "sees answers over UDP from port 53 to whom asked for them since the " +
 		"agent started; not those over TCP, TLS or HTTPS, mDNS, nor questions that nobody answered"}
 	a.coverage = append(a.coverage, c)
 	if a.without(c) {
@@ -57,11 +57,20 @@ func (a *Agent) openDNS() error {
 		c.Tier, c.Reason = "off", "names are not seen: it needs the sensor udp"
 		return nil
 	}
-	dns, err := sensor.OpenDNS(a.udp, a.pins)
-	if err != nil {
-		c.Tier, c.Reason = "off", "names are not seen: "+err.Error()
-		return nil
+	var dns *sensor.DNS
+	why := a.mayFull()
+	if why == nil {
+		dns, why = sensor.OpenDNS(a.udp, true, a.pins)
 	}
+	if why != nil {
+		c.Tier, c.Reason = "base", c.Reason+"; each packet that comes in is looked at, which the full tier need not do: "+why.Error()
+		var err error
+		if dns, err = sensor.OpenDNS(a.udp, false, a.pins); err != nil {
+			c.Tier, c.Reason = "off", "names are not seen: "+err.Error()
+			return nil
+		}
+	}
+	var err error
 	a.answers = &answers{dns: dns}
 	if a.answers.names, err = newAskedNames(namedAddresses); err != nil {
 		return err

@@ -2,12 +2,16 @@
 
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * DNS: the answers that sockets get, whole, for user space to read.
+ * DNS: the answers that sockets get, whole, for user space to read. Full tier, since 5.19:
+ *
+ *   udp_recvmsg, udpv6_recvmsg   a datagram was received: all but those from port 53 leave after a few loads
+ *
+ * Base tier:
  *
  *   cgroup_skb/ingress   each packet on its way into a socket; all but UDP from port 53 leave after a few loads
  *
- * The packet is seen in softirq, where nobody runs who could be asked for his name: the UDP sensor left that in the socket's
- * storage when the socket was connected, or the question sent.
+ * Whose the socket is the UDP sensor left in its storage when it was connected, or the question sent: there a packet is seen in softirq,
+ * where nobody runs who could be asked, and here an answer that the socket did not ask for is to be left alone.
  */
 #include "spoor.h"
 #include "talker.h"
@@ -123,77 +127,37 @@ struct {
 	__uint(max_entries, 1 << 20);
 } answers SEC(".maps");
 
+/* Who puts together where. */
+enum {
+	DNS_PACKET,
+	DNS_RECEIVED4,
+	DNS_RECEIVED6,
+	DNS_PROGRAMS,
+};
+
 struct answer {
 	struct answer_record head;
 	__u8 message[ANSWER_BYTES];
 };
 
-/* Where an answer is put together: of each CPU, and packets do not interrupt each other there. */
+/* Where an answer is put together: of each CPU, and there neither do packets interrupt each other, nor is a program entered twice. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, DNS_PROGRAMS);
 	__type(key, __u32);
 	__type(value, struct answer);
 } scratch SEC(".maps");
 
 #define ALLOW 1 /* whatever is seen: nothing is ever forbidden here */
 
-/* at: where the UDP header begins. */
-static __noinline int take(struct __sk_buff *skb, __u32 at)
+static __always_inline struct answer *scratch_of(__u32 program)
 {
-	struct bpf_sock *sk = skb->sk;
-	__u32 zero = 0, bytes;
-	struct answer *a;
-	struct talker *t;
-
-	at += sizeof(struct udp);
-	bytes = skb->len - at;
-	if (skb->len < at + DNS_HEADER) /* no DNS message */
-		return 0;
-	a = bpf_map_lookup_elem(&scratch, &zero);
-	if (!a || !sk) /* the verifier cannot know that neither can be */
-		return 0;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk) /* UDP sockets are all full ones */
-		return 0;
-	t = bpf_sk_storage_get(&talkers, sk, NULL, 0);
-	if (!t) {
-		count_loss(&losses, DNS_UNKNOWN_OWNER);
-		return 0;
-	}
-	if (bytes > ANSWER_BYTES) {
-		bytes = ANSWER_BYTES;
-		count_loss(&losses, DNS_CUT);
-	}
-	/* The compiler knows what the verifier has to see. */
-	asm volatile("" : "+r"(bytes));
-	if (bytes < DNS_HEADER || bytes > ANSWER_BYTES)
-		return 0;
-	if (bpf_skb_load_bytes(skb, at, a->message, bytes)) {
-		count_loss(&losses, DNS_UNREADABLE);
-		return 0;
-	}
-	if (!(a->message[2] & DNS_RESPONSE)) /* a question: this socket serves */
-		return 0;
-	a->head.time = bpf_ktime_get_boot_ns();
-	a->head.who = t->who;
-	a->head.cgroup_id = t->cgroup_id;
-	a->head.net_ns = t->net_ns;
-	a->head.bytes = bytes;
-	/* The next interval's reading finds it: no reader is woken. */
-	if (bpf_ringbuf_output(&answers, a, sizeof(a->head) + bytes, BPF_RB_NO_WAKEUP))
-		count_loss(&losses, DNS_LOST_ANSWER);
-	return 0;
+	return bpf_map_lookup_elem(&scratch, &program);
 }
 
 /* Remembers who answered. */
-static __always_inline void from(const void *source, __u32 size)
+static __always_inline void from(struct answer *a, const void *source, __u32 size)
 {
-	__u32 zero = 0;
-	struct answer *a = bpf_map_lookup_elem(&scratch, &zero);
-
-	if (!a) /* the verifier cannot know that it is there */
-		return;
 	if (size == 4) {
 		__builtin_memset(a->head.server, 0, 10);
 		a->head.server[10] = 0xff;
@@ -204,10 +168,71 @@ static __always_inline void from(const void *source, __u32 size)
 	}
 }
 
+/* How many bytes of a message there is room for. */
+static __always_inline __u32 fitting(__u32 bytes)
+{
+	if (bytes > ANSWER_BYTES) {
+		bytes = ANSWER_BYTES;
+		count_loss(&losses, DNS_CUT);
+	}
+	/* The compiler knows what the verifier has to see. */
+	asm volatile("" : "+r"(bytes));
+	return bytes;
+}
+
+/* The message is there: tells of it. */
+static __always_inline void tell(struct answer *a, struct talker *t, __u32 bytes)
+{
+	if (!(a->message[2] & DNS_RESPONSE)) /* a question: this socket serves */
+		return;
+	a->head.time = bpf_ktime_get_boot_ns();
+	a->head.who = t->who;
+	a->head.cgroup_id = t->cgroup_id;
+	a->head.net_ns = t->net_ns;
+	a->head.bytes = bytes;
+	/* The next interval's reading finds it: no reader is woken. */
+	if (bpf_ringbuf_output(&answers, a, sizeof(a->head) + bytes, BPF_RB_NO_WAKEUP))
+		count_loss(&losses, DNS_LOST_ANSWER);
+}
+
+/* at: where the UDP header begins. */
+static __noinline int take(struct __sk_buff *skb, __u32 at)
+{
+	struct answer *a = scratch_of(DNS_PACKET);
+	struct bpf_sock *sk = skb->sk;
+	struct talker *t;
+	__u32 bytes;
+
+	at += sizeof(struct udp);
+	bytes = skb->len - at;
+	if (skb->len < at + DNS_HEADER) /* no DNS message */
+		return 0;
+	if (!a || !sk) /* the verifier cannot know that neither can be */
+		return 0;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk) /* UDP sockets are all full ones */
+		return 0;
+	t = bpf_sk_storage_get(&talkers, sk, NULL, 0);
+	if (!t) {
+		count_loss(&losses, DNS_UNKNOWN_OWNER);
+		return 0;
+	}
+	bytes = fitting(bytes);
+	if (bytes < DNS_HEADER || bytes > ANSWER_BYTES)
+		return 0;
+	if (bpf_skb_load_bytes(skb, at, a->message, bytes)) {
+		count_loss(&losses, DNS_UNREADABLE);
+		return 0;
+	}
+	tell(a, t, bytes);
+	return 0;
+}
+
 SEC("cgroup_skb/ingress")
 int dns_answered(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct answer *a;
 	struct udp *udp;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
@@ -218,7 +243,9 @@ int dns_answered(struct __sk_buff *skb)
 		udp = data + (ip->version_ihl & 0xf) * 4;
 		if ((void *)(udp + 1) > end || udp->source != bpf_htons(DNS_PORT))
 			return ALLOW;
-		from(&ip->source, sizeof(ip->source));
+		a = scratch_of(DNS_PACKET);
+		if (a) /* the verifier cannot know that it is there */
+			from(a, &ip->source, sizeof(ip->source));
 		take(skb, (ip->version_ihl & 0xf) * 4);
 	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6 *ip = data;
@@ -227,8 +254,109 @@ int dns_answered(struct __sk_buff *skb)
 		udp = (void *)(ip + 1);
 		if ((void *)(udp + 1) > end || ip->next_header != IPPROTO_UDP || udp->source != bpf_htons(DNS_PORT))
 			return ALLOW;
-		from(ip->source, sizeof(ip->source));
+		a = scratch_of(DNS_PACKET);
+		if (a)
+			from(a, ip->source, sizeof(ip->source));
 		take(skb, sizeof(*ip));
 	}
 	return ALLOW;
+}
+
+#define MSG_PEEK 2 /* include/linux/socket.h */
+
+struct iovec {
+	void *iov_base;
+} KERNEL_TYPE;
+
+enum iter_type {
+	ITER_IOVEC,
+	ITER_UBUF,
+};
+
+/* include/linux/uio.h; since 6.4 __iov, before iov */
+struct iov_iter {
+	__u8 iter_type;
+	unsigned long iov_offset;
+	const struct iovec *__iov;
+	void *ubuf;
+} KERNEL_TYPE;
+
+struct iov_iter___before_6_4 {
+	const struct iovec *iov;
+} KERNEL_TYPE;
+
+struct msghdr {
+	struct iov_iter msg_iter;
+} KERNEL_TYPE;
+
+/*
+ * Where in its process's memory a datagram of so many bytes was put that was just received: NULL when it went elsewhere, or ended the
+ * first of several pieces.
+ */
+static __always_inline void *received_at(struct iov_iter *to, __u32 bytes)
+{
+	unsigned long offset = BPF_CORE_READ(to, iov_offset);
+	__u8 type = BPF_CORE_READ(to, iter_type);
+	const struct iovec *piece;
+
+	if (offset < bytes)
+		return NULL;
+	if (bpf_core_enum_value_exists(enum iter_type, ITER_UBUF) &&
+	    type == bpf_core_enum_value(enum iter_type, ITER_UBUF))
+		return BPF_CORE_READ(to, ubuf) + offset - bytes;
+	if (type != bpf_core_enum_value(enum iter_type, ITER_IOVEC))
+		return NULL;
+	if (bpf_core_field_exists(to->__iov))
+		piece = BPF_CORE_READ(to, __iov);
+	else
+		piece = BPF_CORE_READ((struct iov_iter___before_6_4 *)to, iov);
+	return BPF_CORE_READ(piece, iov_base) + offset - bytes;
+}
+
+/*
+ * Of a socket that is not connected the UDP sensor has noted who sent the datagram, or, where the process did not want to know,
+ * whom it asked last; and whether it was the socket that spoke first.
+ */
+static __always_inline int received(struct sock *sk, struct msghdr *msg, int flags, int ret, __u32 program)
+{
+	__be16 port = sk->__sk_common.skc_dport;
+	struct answer *a;
+	struct talker *t;
+	__u32 bytes;
+	void *at;
+
+	if ((port && port != bpf_htons(DNS_PORT)) || ret < DNS_HEADER || flags & MSG_PEEK)
+		return 0;
+	t = bpf_sk_storage_get(&talkers, sk, NULL, 0);
+	if (!t) {
+		if (port)
+			count_loss(&losses, DNS_UNKNOWN_OWNER);
+		return 0;
+	}
+	a = scratch_of(program);
+	if (!a || t->role != FLOW_OUTBOUND || (!port && t->peer_port != DNS_PORT))
+		return 0;
+	from(a, t->peer, sizeof(t->peer));
+	at = received_at(&msg->msg_iter, ret);
+	bytes = fitting(ret);
+	if (bytes < DNS_HEADER || bytes > ANSWER_BYTES)
+		return 0;
+	if (!at || bpf_probe_read_user(a->message, bytes, at)) {
+		count_loss(&losses, DNS_UNREADABLE);
+		return 0;
+	}
+	tell(a, t, bytes);
+	return 0;
+}
+
+SEC("fexit/udp_recvmsg")
+int BPF_PROG(dns_received4, struct sock *sk, struct msghdr *msg, unsigned long len, int flags, int *addr_len, int ret)
+{
+	return received(sk, msg, flags, ret, DNS_RECEIVED4);
+}
+
+SEC("fexit/udpv6_recvmsg")
+int BPF_PROG(dns_received6, struct sock *sk, struct msghdr *msg, unsigned long len, int flags, int *addr_len, int ret)
+{
+	return received(sk, msg, flags, ret, DNS_RECEIVED6);
 }

@@ -57,6 +57,8 @@ const (
 	DnsMapScratch            = "scratch"
 	DnsMapTalkers            = "talkers"
 	DnsProgDnsAnswered       = "dns_answered"
+	DnsProgDnsReceived4      = "dns_received4"
+	DnsProgDnsReceived6      = "dns_received6"
 	DnsVarUnusedAnswerRecord = "unused_answer_record"
 	DnsVarV1Hierarchy        = "v1_hierarchy"
 	DnsVarV1Subsys           = "v1_subsys"
@@ -104,7 +106,9 @@ type DnsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DnsProgramSpecs struct {
-	DnsAnswered *ebpf.ProgramSpec `ebpf:"dns_answered"`
+	DnsAnswered  *ebpf.ProgramSpec `ebpf:"dns_answered"`
+	DnsReceived4 *ebpf.ProgramSpec `ebpf:"dns_received4"`
+	DnsReceived6 *ebpf.ProgramSpec `ebpf:"dns_received6"`
 }
 
 // DnsMapSpecs contains maps before they are loaded into the kernel.
@@ -174,12 +178,16 @@ type DnsVariables struct {
 //
 // It can be passed to LoadDnsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DnsPrograms struct {
-	DnsAnswered *ebpf.Program `ebpf:"dns_answered"`
+	DnsAnswered  *ebpf.Program `ebpf:"dns_answered"`
+	DnsReceived4 *ebpf.Program `ebpf:"dns_received4"`
+	DnsReceived6 *ebpf.Program `ebpf:"dns_received6"`
 }
 
 func (p *DnsPrograms) Close() error {
 	return _DnsClose(
 		p.DnsAnswered,
+		p.DnsReceived4,
+		p.DnsReceived6,
 	)
 }
 

@@ -13,12 +13,6 @@
 #define IPPROTO_UDP 17
 #define IPPROTO_MPTCP 262
 
-enum {
-	FLOW_OUTBOUND = 1,
-	FLOW_INBOUND,
-	FLOW_LISTEN,
-};
-
 struct flow_key {
 	struct who who;
 	__u8 peer[16]; /* IPv6, or IPv4-mapped; of a listener: the address it is bound to */

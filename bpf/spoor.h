@@ -15,6 +15,13 @@
 
 #define ASSERT_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " must be " #size " bytes")
 
+/* What a socket is in a conversation. */
+enum {
+	FLOW_OUTBOUND = 1,
+	FLOW_INBOUND,
+	FLOW_LISTEN,
+};
+
 /* include/linux/sched.h */
 #define PF_WQ_WORKER 0x00000020
 #define PF_KTHREAD 0x00200000

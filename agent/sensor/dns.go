@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/spoor/spoor/agent/sensor/pin"
@@ -37,21 +39,34 @@ var dnsLosses = []lossReason{
 
 // DNS observes the answers of DNS servers.
 type DNS struct {
-	objects bpf.DnsObjects
-	set     *pin.Set
-	losses  *losses
-	link    link.Link
-	ring    *ring
+	collection *ebpf.Collection
+	set        *pin.Set
+	losses     *losses
+	links      []link.Link
+	ring       *ring
 	// Answers that are no DNS messages, or end before they say they do.
 	malformed uint64
 }
 
-// OpenDNS loads the sensor and attaches it where udp is attached, from which it learns whose a socket is.
+// The programs of the full tier: where processes receive datagrams. Kernels before 5.19 give the functions an argument more, and have the base tier.
+var dnsFunctions = []function{
+	{name: "udp_recvmsg", programs: map[int]string{5: "dns_received4"}},
+	{name: "udpv6_recvmsg", programs: map[int]string{5: "dns_received6"}},
+}
+
+// dnsPacket is the program of the base tier, at each packet.
+const dnsPacket = "dns_answered"
+
+// OpenDNS loads the sensor and attaches it: full at the functions by which processes receive datagrams, else where udp is attached, from
+// which it learns in both cases whose a socket is.
 //
 // What is kept in pins, which may be nil, is taken over, and stays for the next agent. An answer that comes while two agents'
 // programs are attached is told by both.
-func OpenDNS(udp *UDP, pins *pin.Directory) (*DNS, error) {
+func OpenDNS(udp *UDP, full bool, pins *pin.Directory) (*DNS, error) {
 	spec, err := bpf.LoadDns()
+	if err == nil {
+		err = chooseDNS(spec, full)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("dns sensor: %w", err)
 	}
@@ -62,7 +77,7 @@ func OpenDNS(udp *UDP, pins *pin.Directory) (*DNS, error) {
 	d := &DNS{set: set}
 	replace := map[string]*ebpf.Map{bpf.DnsMapTalkers: udp.objects.Talkers}
 	maps.Copy(replace, set.Maps())
-	if err := spec.LoadAndAssign(&d.objects, &ebpf.CollectionOptions{MapReplacements: replace}); err != nil {
+	if d.collection, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace}); err != nil {
 		return nil, errors.Join(explain("dns", err), set.Close())
 	}
 	if err := d.begin(udp.root); err != nil {
@@ -71,22 +86,34 @@ func OpenDNS(udp *UDP, pins *pin.Directory) (*DNS, error) {
 	return d, nil
 }
 
+// chooseDNS leaves in spec the programs of one tier.
+func chooseDNS(spec *ebpf.CollectionSpec, full bool) error {
+	if !full {
+		maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return name != dnsPacket })
+		return nil
+	}
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return fmt.Errorf("read the kernel's BTF: %w", err)
+	}
+	for _, f := range dnsFunctions {
+		if _, err := f.choose(kernel); err != nil {
+			return err
+		}
+	}
+	delete(spec.Programs, dnsPacket)
+	return nil
+}
+
 func (d *DNS) begin(root string) error {
 	var err error
-	if d.losses, err = newLosses(d.set, d.objects.Losses, dnsLosses); err != nil {
+	if d.losses, err = newLosses(d.set, d.collection.Maps[bpf.DnsMapLosses], dnsLosses); err != nil {
 		return err
 	}
-	if d.ring, err = openRing(d.objects.Answers); err != nil {
+	if d.ring, err = openRing(d.collection.Maps[bpf.DnsMapAnswers]); err != nil {
 		return err
 	}
-	d.link, err = link.AttachCgroup(link.CgroupOptions{Path: root, Attach: ebpf.AttachCGroupInetIngress, Program: d.objects.DnsAnswered})
-	if err != nil {
-		return fmt.Errorf("attach to cgroup %s: %w", root, err)
-	}
-	if err := d.set.Keep(ebpf.AttachCGroupInetIngress.String(), d.link); err != nil {
-		return err
-	}
-	if err := d.set.Begin(); err != nil {
+	if d.links, err = d.attach(root); err != nil {
 		return err
 	}
 	for _, r := range d.set.Retired() {
@@ -99,6 +126,24 @@ func (d *DNS) begin(root string) error {
 		}
 	}
 	return nil
+}
+
+func (d *DNS) attach(root string) ([]link.Link, error) {
+	p := d.collection.Programs[dnsPacket]
+	if p == nil {
+		return attach(d.set, slices.Collect(maps.Values(d.collection.Programs))...)
+	}
+	l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: ebpf.AttachCGroupInetIngress, Program: p})
+	if err != nil {
+		return nil, fmt.Errorf("attach to cgroup %s: %w", root, err)
+	}
+	if err := d.set.Keep(ebpf.AttachCGroupInetIngress.String(), l); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	if err := d.set.Begin(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return []link.Link{l}, nil
 }
 
 // Read calls fn for each answer since the last reading, in order. fn must not keep the Answer.
@@ -139,21 +184,23 @@ func decodeAnswer(b []byte) (Answer, []byte, error) {
 
 // Losses returns what was lost since the sensor was opened, or since the previous agent last looked.
 func (d *DNS) Losses() ([]Loss, error) {
-	losses, err := d.losses.since()
+	all, err := d.losses.since()
 	if err != nil {
 		return nil, err
 	}
-	return append(losses, Loss{Reason: "answer_malformed", Count: d.malformed}), nil
+	all = append(all, Loss{Reason: "answer_malformed", Count: d.malformed})
+	if d.collection.Programs[dnsPacket] != nil {
+		return all, nil
+	}
+	return addPreempted(all, slices.Collect(maps.Values(d.collection.Programs))...)
 }
 
 // Close releases the sensor; what is not pinned is detached and unloaded.
 func (d *DNS) Close() error {
-	var errs []error
-	if d.link != nil {
-		errs = append(errs, d.link.Close())
-	}
+	errs := []error{closeLinks(d.links)}
 	if d.ring != nil {
 		errs = append(errs, d.ring.close())
 	}
-	return errors.Join(append(errs, d.losses.close(), d.set.Close(), d.objects.Close())...)
+	d.collection.Close()
+	return errors.Join(append(errs, d.losses.close(), d.set.Close())...)
 }

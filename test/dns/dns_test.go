@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spoor/spoor/agent"
+	"github.com/spoor/spoor/agent/kernel"
 	"github.com/spoor/spoor/agent/watch"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
@@ -51,8 +52,28 @@ func (e *events) of(tgid int) []*spoorv1.Event {
 }
 
 func TestFlowsCarryTheNamesThatWereAskedFor(t *testing.T) {
+	for _, tier := range []string{agent.TierBase, agent.TierAuto} {
+		t.Run(tier, func(t *testing.T) { flowsCarryNames(t, tier) })
+	}
+}
+
+// tierOf is the tier that the sensor has to be in: the full one takes functions as they are since 5.19.
+func tierOf(t *testing.T, asked string) string {
+	t.Helper()
+	var major, minor int
+	release, _ := kernel.Release()
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	if asked == agent.TierBase || kernel.Fentry() != nil || major < 5 || major == 5 && minor < 19 {
+		return "base"
+	}
+	return "full"
+}
+
+func flowsCarryNames(t *testing.T, tier string) {
 	var e events
-	w, err := watch.Start(t.Context(), agent.Options{Interval: 100 * time.Millisecond}, e.keep)
+	w, err := watch.Start(t.Context(), agent.Options{Tier: tier, Interval: 100 * time.Millisecond}, e.keep)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +90,18 @@ func TestFlowsCarryTheNamesThatWereAskedFor(t *testing.T) {
 		t.Fatal("client: ", ran)
 	}
 	told := e.of(client.Process.Pid)
+	var coverage *spoorv1.Coverage
+	for _, ev := range e.of(0) { // what no process did
+		if c := ev.GetCoverage(); c.GetSensor() == "dns" {
+			coverage = c
+		}
+		if l := ev.GetLoss(); l.GetSource() == "dns" && l.GetReason() != "unknown_owner" {
+			t.Errorf("lost: %v", l)
+		}
+	}
+	if want := tierOf(t, tier); coverage.GetTier() != want {
+		t.Errorf("the sensor is in tier %q, want %s: %s", coverage.GetTier(), want, coverage.GetReason())
+	}
 
 	answers, calls := map[string]*spoorv1.Dns{}, map[string]string{}
 	for _, ev := range told {

@@ -5,6 +5,7 @@ package dns
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"testing"
 
@@ -18,31 +19,28 @@ import (
 // TestPackets runs the program alone, on packets that no kernel would hand to a socket, too (BPF_PROG_TEST_RUN). Whatever comes, it
 // is let through: the program returns 1. Those that the program takes for answers are counted, since their socket has no owner.
 func TestPackets(t *testing.T) {
-	var objects bpf.DnsObjects
 	spec, err := bpf.LoadDns()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := spec.LoadAndAssign(&objects, nil); err != nil {
+	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return name != "dns_answered" })
+	objects, err := ebpf.NewCollection(spec)
+	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		if err := objects.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	defer objects.Close()
 	message := make([]byte, 12)
 	taken := func(packet []byte) uint64 {
 		t.Helper()
-		before := counted(t, objects.Losses)
-		verdict, err := objects.DnsAnswered.Run(&ebpf.RunOptions{Data: packet})
+		before := counted(t, objects.Maps[bpf.DnsMapLosses])
+		verdict, err := objects.Programs["dns_answered"].Run(&ebpf.RunOptions{Data: packet})
 		if err != nil {
 			t.Fatalf("%x: %v", packet, err)
 		}
 		if verdict != 1 {
 			t.Errorf("%x: the program returned %d, want 1", packet, verdict)
 		}
-		return counted(t, objects.Losses) - before
+		return counted(t, objects.Maps[bpf.DnsMapLosses]) - before
 	}
 	var major, minor int
 	release, _ := kernel.Release()
