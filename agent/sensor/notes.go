@@ -43,7 +43,7 @@ func OpenNotes(pins *pin.Directory) (*Notes, error) {
 	}
 	n := &Notes{set: set}
 	n.all, err = set.Map("notes", &ebpf.MapSpec{
-		Name: "notes", Type: ebpf.Hash, KeySize: uint32(binary.Size(bpf.ReadbackReadbackFile{})), ValueSize: uint32(binary.Size(note{})),
+		Name: "notes", Type: ebpf.Hash, KeySize: uint32(binary.Size(bpf.ReadbackReadbackFile{})), ValueSize: uint32(binary.Size(note{})), //nolint:gosec // of fixed size
 		MaxEntries: noteRoom, Flags: 1, // BPF_F_NO_PREALLOC: room for what is there
 	})
 	if err == nil {
@@ -68,7 +68,7 @@ func (n *Notes) Put(i Inode, b []byte) error {
 	if len(b) > NoteBytes {
 		return fmt.Errorf("note of a file: %d bytes are more than %d", len(b), NoteBytes)
 	}
-	value := note{Bytes: uint16(len(b))}
+	value := note{Bytes: uint16(len(b))} //nolint:gosec // at most NoteBytes
 	copy(value.Text[:], b)
 	if err := n.all.Put(kernelFile(i), value); err != nil {
 		return fmt.Errorf("note of a file: %w", err)
