@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/goccy/go-yaml"
@@ -30,7 +31,7 @@ func structural(v any) any {
 			case "const":
 				m = member{"enum", []any{m.value}}
 			case "anyOf": // an integer, or a text of a form; or what must be written
-				if v[0].value == "object" {
+				if slices.Contains(v, member{"type", "object"}) {
 					break
 				}
 				pattern := any("")
