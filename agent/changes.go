@@ -304,7 +304,7 @@ func (a *Agent) tellChange(ch *change) {
 		target = ch.Target
 	}
 	f := &spoorv1.File{
-		Dev: ch.Inode.Dev, Inode: ch.Inode.Number, Generation: ch.Inode.Generation, FsType: place.FSType, StorageClass: place.Class,
+		Dev: ch.Inode.Dev, Inode: ch.Inode.Number, Generation: ch.Inode.Generation, FsType: place.FSType, StorageClass: classFor(&place, in),
 		PathTruncated: ch.PathCut, Unlinked: ch.Op == sensor.NameRemoved && ch.Last,
 	}
 	if f.FsType == "" {

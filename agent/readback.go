@@ -380,7 +380,7 @@ func (a *Agent) fileAsRead(reading *sensor.Reading, file *writtenFile, p *proces
 	place := a.storage.Locate(ns, p.Who.Tgid, reading.Inode.Dev, path)
 	f := &spoorv1.File{
 		Dev: reading.Inode.Dev, Inode: reading.Inode.Number, Generation: reading.Inode.Generation,
-		FsType: place.FSType, StorageClass: place.Class,
+		FsType: place.FSType, StorageClass: classFor(&place, p.Instance),
 	}
 	if f.GetFsType() == "" {
 		f.FsType = file.fsType

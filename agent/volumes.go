@@ -26,10 +26,6 @@ func (a *Agent) nameVolume(in *workload.Instance, r *spoorv1.Record) {
 	if f == nil {
 		f = r.GetShare().GetFile()
 	}
-	if isOfHost(in.Proto(), f) {
-		f.StorageClass = spoorv1.StorageClass_STORAGE_CLASS_HOST
-		return
-	}
 	switch f.GetStorageClass() {
 	case spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME,
 		spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH, spoorv1.StorageClass_STORAGE_CLASS_CONFIG:
@@ -50,13 +46,14 @@ func (a *Agent) nameVolume(in *workload.Instance, r *spoorv1.Record) {
 	}
 }
 
-// isOfHost says whether what counts as a folder of the host in a container is the host's own: a service that ended before its view of the host
-// could be read (PrivateTmp= and the like) is in no container, and sees the file where the host does.
-func isOfHost(in *spoorv1.Instance, f *spoorv1.File) bool {
-	switch in.GetWorkload().GetKind() {
+// classFor is the storage class of a place that an instance has a file in. A service whose view of the host could not be read (it ended too soon, and has
+// PrivateTmp= or the like) is in no container, and sees the file where the host does.
+func classFor(p *storage.Place, in *workload.Instance) spoorv1.StorageClass {
+	switch in.Proto().GetWorkload().GetKind() {
 	case workload.KindUnit, workload.KindSession, workload.KindHost:
-		return f.GetStorageClass() == spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH && f.GetHostPath() == ""
-	default:
-		return false
+		if p.Guessed && p.Class == spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH && p.HostPath == p.Path {
+			return spoorv1.StorageClass_STORAGE_CLASS_HOST
+		}
 	}
+	return p.Class
 }

@@ -5,34 +5,30 @@ package agent
 import (
 	"testing"
 
+	"github.com/spoor/spoor/agent/storage"
 	"github.com/spoor/spoor/agent/workload"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
 // A service whose view of the host nobody could read any more wrote to the host; a container did not, nor a service with another root.
 func TestFoldersOfTheHost(t *testing.T) {
-	d, err := workload.NewDirectory()
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &Agent{directory: d}
 	const host, hostPath, layer = spoorv1.StorageClass_STORAGE_CLASS_HOST, spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH, spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER
 	for _, tc := range []struct {
 		kind, hostPath string
+		known          bool
 		class, want    spoorv1.StorageClass
 	}{
-		{workload.KindUnit, "", hostPath, host},
-		{workload.KindSession, "", hostPath, host},
-		{workload.KindUnit, "/srv/root/f", hostPath, hostPath},
-		{workload.KindUnit, "", layer, layer},
-		{workload.KindContainer, "", hostPath, hostPath},
-		{"Deployment", "", hostPath, hostPath},
+		{workload.KindUnit, "/f", false, hostPath, host},
+		{workload.KindSession, "/f", false, hostPath, host},
+		{workload.KindUnit, "/f", true, hostPath, hostPath},
+		{workload.KindUnit, "/srv/root/f", false, hostPath, hostPath},
+		{workload.KindUnit, "/f", false, layer, layer},
+		{workload.KindContainer, "/f", false, hostPath, hostPath},
+		{"Deployment", "/f", false, hostPath, hostPath},
 	} {
 		in := workload.NewInstance(&spoorv1.Instance{Workload: &spoorv1.Workload{Kind: tc.kind, Name: "w"}})
-		f := &spoorv1.File{Path: "/f", HostPath: tc.hostPath, StorageClass: tc.class}
-		a.nameVolume(in, &spoorv1.Record{Fact: &spoorv1.Record_FileWrite{FileWrite: &spoorv1.FileWrite{File: f}}})
-		if f.GetStorageClass() != tc.want {
-			t.Errorf("%+v is %v", tc, f.GetStorageClass())
+		if got := classFor(&storage.Place{Path: "/f", HostPath: tc.hostPath, Class: tc.class, Guessed: !tc.known}, in); got != tc.want {
+			t.Errorf("%+v is %v", tc, got)
 		}
 	}
 }

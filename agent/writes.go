@@ -92,7 +92,7 @@ func (a *Agent) tellWrite(w *write) {
 	}
 	f := &spoorv1.File{
 		Dev: w.Inode.Dev, Inode: w.Inode.Number, Generation: w.Inode.Generation,
-		FsType: place.FSType, StorageClass: place.Class, PathTruncated: w.PathCut, Unlinked: links == 0,
+		FsType: place.FSType, StorageClass: classFor(&place, w.process.Instance), PathTruncated: w.PathCut, Unlinked: links == 0,
 	}
 	f.Path, f.PathRaw = exact(path)
 	f.Volume = volumeOf(&place)

@@ -34,6 +34,9 @@ type Place struct {
 	Class    spoorv1.StorageClass
 	FSType   string
 	Volume   Volume
+	// What the process has mounted is not known, or was read before its program began: a folder of the node in a container may be one of a
+	// service that has a view of its own of the host.
+	Guessed bool
 }
 
 // Resolver finds the place of files. It is not safe for concurrent use.
@@ -198,6 +201,7 @@ func (r *Resolver) Locate(mntNS, tgid, dev uint32, path string) Place {
 		settled := view != nil && view.settled
 		// A service that has a view of its own of the host, as systemd gives it (PrivateTmp=, ProtectSystem=), is in no container.
 		onHost = settled && sameRoot(rootOf(own), rootOf(host)) || !settled && unstage(&p, own, host)
+		p.Guessed = !settled
 	}
 	if seen, v, ok := volumeOf(host, own, dev, path); ok {
 		p.HostPath, p.Volume, p.Class = seen, v, r.classOfVolume(v, seen)

@@ -82,78 +82,78 @@ func TestLocate(t *testing.T) {
 		path string
 		want Place
 	}{
-		{"host", hostNS, sda1, "/etc/passwd", Place{"/etc/passwd", "/etc/passwd", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}}},
+		{"host", hostNS, sda1, "/etc/passwd", Place{"/etc/passwd", "/etc/passwd", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}, false}},
 		{
 			"bind mount of the host: the narrower root", hostNS, sda1, "/srv/data/x",
-			Place{"/mnt/data/x", "/mnt/data/x", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}},
+			Place{"/mnt/data/x", "/mnt/data/x", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}, false},
 		},
 		{
 			"no component is cut in the middle", hostNS, sda1, "/srv/database",
-			Place{"/srv/database", "/srv/database", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}},
+			Place{"/srv/database", "/srv/database", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}, false},
 		},
 		{
 			"service with a view of its own", serviceNS, sda1, "/srv/x",
-			Place{"/srv/x", "/srv/x", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}},
+			Place{"/srv/x", "/srv/x", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}, false},
 		},
 		{
 			"its private /tmp", serviceNS, sda1, "/tmp/systemd-private-1/tmp/x",
-			Place{"/tmp/x", "/tmp/systemd-private-1/tmp/x", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}},
+			Place{"/tmp/x", "/tmp/systemd-private-1/tmp/x", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}, false},
 		},
 		{
 			"service that ended too soon", soonNS, sda1, "/srv/x",
-			Place{"/srv/x", "/srv/x", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}},
+			Place{"/srv/x", "/srv/x", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}, true},
 		},
 		{
 			"container that ended too soon", stagedNS, 40, "/x",
 			Place{
 				"/mem/x", pod + "empty-dir/mem/x", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "tmpfs",
-				Volume{Type: "empty-dir", Name: "mem", Pod: uid},
+				Volume{Type: "empty-dir", Name: "mem", Pod: uid}, true,
 			},
 		},
 		{
 			"NFS", serviceNS, 60, "/x",
-			Place{"/mnt/share/x", "", spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME, "nfs4", Volume{}},
+			Place{"/mnt/share/x", "", spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME, "nfs4", Volume{}, false},
 		},
 		{
 			"container without layers", copiedNS, sda1, "/var/lib/docker/vfs/dir/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/tmp/x",
 			Place{
 				"/tmp/x", "/var/lib/docker/vfs/dir/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/tmp/x",
 				spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER, "ext4",
-				Volume{},
+				Volume{}, false,
 			},
 		},
 		{
 			"its folder of the host", copiedNS, sda1, "/etc/app/x",
-			Place{"/etc/app/x", "/etc/app/x", spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH, "ext4", Volume{}},
+			Place{"/etc/app/x", "/etc/app/x", spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH, "ext4", Volume{}, false},
 		},
-		{"escaped mount point", hostNS, sda2, "/f", Place{"/srv/with space/f", "/srv/with space/f", spoorv1.StorageClass_STORAGE_CLASS_HOST, "xfs", Volume{}}},
-		{"tmpfs", hostNS, 30, "/seg", Place{"/dev/shm/seg", "/dev/shm/seg", spoorv1.StorageClass_STORAGE_CLASS_TMPFS, "tmpfs", Volume{}}},
+		{"escaped mount point", hostNS, sda2, "/f", Place{"/srv/with space/f", "/srv/with space/f", spoorv1.StorageClass_STORAGE_CLASS_HOST, "xfs", Volume{}, false}},
+		{"tmpfs", hostNS, 30, "/seg", Place{"/dev/shm/seg", "/dev/shm/seg", spoorv1.StorageClass_STORAGE_CLASS_TMPFS, "tmpfs", Volume{}, false}},
 		{
 			"writable layer", containerNS, sda1, "/var/lib/ctr/12/fs/app/state.db",
-			Place{"/app/state.db", "/var/lib/ctr/12/fs/app/state.db", spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER, "ext4", Volume{}},
+			Place{"/app/state.db", "/var/lib/ctr/12/fs/app/state.db", spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER, "ext4", Volume{}, false},
 		},
 		{
 			"emptyDir", containerNS, sda1, pod + "empty-dir/cache/a",
-			Place{"/cache/a", pod + "empty-dir/cache/a", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "ext4", Volume{"empty-dir", "cache", uid}},
+			Place{"/cache/a", pod + "empty-dir/cache/a", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "ext4", Volume{"empty-dir", "cache", uid}, false},
 		},
 		{
 			"emptyDir in memory", containerNS, 40, "/a",
-			Place{"/mem/a", pod + "empty-dir/mem/a", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "tmpfs", Volume{"empty-dir", "mem", uid}},
+			Place{"/mem/a", pod + "empty-dir/mem/a", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "tmpfs", Volume{"empty-dir", "mem", uid}, false},
 		},
 		{
 			"claim", containerNS, sda1, pod + "csi/pvc-1/mount/t",
-			Place{"/data/t", pod + "csi/pvc-1/mount/t", spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME, "ext4", Volume{"csi", "pvc-1", uid}},
+			Place{"/data/t", pod + "csi/pvc-1/mount/t", spoorv1.StorageClass_STORAGE_CLASS_PERSISTENT_VOLUME, "ext4", Volume{"csi", "pvc-1", uid}, false},
 		},
 		{
 			"config map", containerNS, sda1, pod + "configmap/cfg/a",
-			Place{"/cfg/a", pod + "configmap/cfg/a", spoorv1.StorageClass_STORAGE_CLASS_CONFIG, "ext4", Volume{"configmap", "cfg", uid}},
+			Place{"/cfg/a", pod + "configmap/cfg/a", spoorv1.StorageClass_STORAGE_CLASS_CONFIG, "ext4", Volume{"configmap", "cfg", uid}, false},
 		},
 		{
 			"host path", containerNS, sda1, "/etc/app/x",
-			Place{"/etc/app/x", "/etc/app/x", spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH, "ext4", Volume{}},
+			Place{"/etc/app/x", "/etc/app/x", spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH, "ext4", Volume{}, false},
 		},
 		{"no mount shows it", containerNS, 99, "/x", Place{}},
-		{"no name", hostNS, sda1, "", Place{"", "", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}}},
+		{"no name", hostNS, sda1, "", Place{"", "", spoorv1.StorageClass_STORAGE_CLASS_HOST, "ext4", Volume{}, false}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := r.Locate(tc.ns, 0, tc.dev, tc.path); got != tc.want {
