@@ -107,7 +107,8 @@ func TestLocate(t *testing.T) {
 			"container that ended too soon", stagedNS, 40, "/x",
 			Place{
 				"/mem/x", pod + "empty-dir/mem/x", spoorv1.StorageClass_STORAGE_CLASS_EPHEMERAL_VOLUME, "tmpfs",
-				Volume{Type: "empty-dir", Name: "mem", Pod: uid}, true,
+				Volume{Type: "empty-dir", Name: "mem", Pod: uid},
+				true,
 			},
 		},
 		{
@@ -119,7 +120,8 @@ func TestLocate(t *testing.T) {
 			Place{
 				"/tmp/x", "/var/lib/docker/vfs/dir/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/tmp/x",
 				spoorv1.StorageClass_STORAGE_CLASS_WRITABLE_LAYER, "ext4",
-				Volume{}, false,
+				Volume{},
+				false,
 			},
 		},
 		{
