@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/spoor/spoor/agent/sensor/pin"
 	"github.com/spoor/spoor/bpf"
@@ -44,7 +45,7 @@ func OpenNotes(pins *pin.Directory) (*Notes, error) {
 	n := &Notes{set: set}
 	n.all, err = set.Map("notes", &ebpf.MapSpec{
 		Name: "notes", Type: ebpf.Hash, KeySize: uint32(binary.Size(bpf.ReadbackReadbackFile{})), ValueSize: uint32(binary.Size(note{})), //nolint:gosec // of fixed size
-		MaxEntries: noteRoom, Flags: 1, // BPF_F_NO_PREALLOC: room for what is there
+		MaxEntries: noteRoom, Flags: unix.BPF_F_NO_PREALLOC, // room for what is there
 	})
 	if err == nil {
 		err = set.Begin()

@@ -15,6 +15,7 @@ import (
 	"github.com/spoor/spoor/agent/kernel"
 	"github.com/spoor/spoor/agent/watch"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/test/scene"
 )
 
 const (
@@ -59,15 +60,7 @@ func left(t *testing.T, pins string, port uint16) (places, hashed int) {
 }
 
 func TestNothingIsLeft(t *testing.T) {
-	mount := t.TempDir()
-	if err := unix.Mount("bpf", mount, "bpf", 0, ""); err != nil {
-		t.Fatalf("mount a BPF file system: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(mount, 0); err != nil { // what is pinned goes with it
-			t.Errorf("unmount the BPF file system: %v", err)
-		}
-	})
+	mount := scene.BPFFS(t)
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 	"github.com/spoor/spoor/agent/kernel"
 	"github.com/spoor/spoor/agent/watch"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/test/scene"
 )
 
 // envDo makes TestMain do something with a file, as a process of its own: "operation:file".
@@ -368,15 +369,7 @@ func (w *world) atOnce() {
 
 // TestNextAgent: state is written under the eyes of one agent, and read under those of the next; in the full tier also while there is none.
 func TestNextAgent(t *testing.T) {
-	mount := t.TempDir()
-	if err := unix.Mount("bpf", mount, "bpf", 0, ""); err != nil {
-		t.Fatalf("mount a BPF file system: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(mount, 0); err != nil { // what is pinned goes with it
-			t.Errorf("unmount the BPF file system: %v", err)
-		}
-	})
+	mount := scene.BPFFS(t)
 	for _, tier := range []string{agent.TierBase, agent.TierAuto} {
 		t.Run(tier, func(t *testing.T) {
 			o := agent.Options{Tier: tier, Pin: filepath.Join(mount, tier)}

@@ -22,7 +22,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"golang.org/x/sys/unix"
 
 	"github.com/spoor/spoor/agent"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -181,15 +180,7 @@ func newScene(t *testing.T) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mount := t.TempDir()
-	if err := unix.Mount("bpf", mount, "bpf", 0, ""); err != nil {
-		t.Fatalf("mount a BPF file system: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(mount, 0); err != nil { // what is pinned goes with it
-			t.Errorf("unmount the BPF file system: %v", err)
-		}
-	})
+	mount := stage.BPFFS(t)
 	address := loopback.Free(t)
 	s := &scene{t: t, url: "http://" + address, pins: filepath.Join(mount, "spoor")}
 	s.ask = spoorv1connect.NewQueryServiceClient(http.DefaultClient, s.url)
