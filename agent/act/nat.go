@@ -41,9 +41,9 @@ func natActs() []*Act {
 
 // natAddresses gives this (own) namespace the addresses, and a way to the service's, which is nobody's.
 func natAddresses() error {
-	lo, err := netlink.LinkByName("lo")
+	lo, err := loopback()
 	if err != nil {
-		return fmt.Errorf("find loopback device: %w", err)
+		return err
 	}
 	host := func(a netip.Addr) *net.IPNet { return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(32, 32)} }
 	for _, a := range []netip.Addr{natServer(), natMask()} {

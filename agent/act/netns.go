@@ -12,11 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// furnishNetns makes an empty network namespace fit for the acts: its loopback device is up.
-func furnishNetns() error {
+func loopback() (netlink.Link, error) {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
-		return fmt.Errorf("find loopback device: %w", err)
+		return nil, fmt.Errorf("find loopback device: %w", err)
+	}
+	return lo, nil
+}
+
+// furnishNetns makes an empty network namespace fit for the acts: its loopback device is up.
+func furnishNetns() error {
+	lo, err := loopback()
+	if err != nil {
+		return err
 	}
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("set loopback device up: %w", err)
@@ -28,9 +36,9 @@ func furnishNetns() error {
 // device with a source that is not a loopback address; what comes back in there for a foreign address is dropped without a
 // word. 192.0.2.0/24 and 198.51.100.0/24 are set aside for documentation (RFC 5737).
 func blackhole() (netip.Addr, error) {
-	lo, err := netlink.LinkByName("lo")
+	lo, err := loopback()
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("find loopback device: %w", err)
+		return netip.Addr{}, err
 	}
 	source := &net.IPNet{IP: net.IPv4(198, 51, 100, 1), Mask: net.CIDRMask(32, 32)}
 	if err := netlink.AddrAdd(lo, &netlink.Addr{IPNet: source}); err != nil {
