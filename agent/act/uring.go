@@ -52,6 +52,7 @@ const (
 	uringCQEBytes        = 16
 	uringPollIdleMillis  = 100
 	uringProbedOperation = 256
+	uringAttempts        = 64
 )
 
 type uringOffsets struct {
@@ -200,9 +201,17 @@ func newUringPath(name string) uringPath { return append([]byte(name), 0) }
 
 func (p uringPath) addr() uint64 { return uint64(address(p)) }
 
-// request makes one request and turns a negative result into an error.
+// request makes one request and turns a negative result into an error. What the kernel gave up before it began is asked for
+// again: a signal, as the Go runtime sends itself, ends the making of a worker thread (io_should_retry_thread, a few attempts
+// since 6.1.103), and the request that waited for it (io_acct_cancel_pending_work).
 func (r *uring) request(q uringRequest, path string, keep ...[]byte) (int32, error) {
 	n, err := r.do(q)
+	for range uringAttempts - 1 {
+		if err != nil || n != -int32(unix.ECANCELED) {
+			break
+		}
+		n, err = r.do(q)
+	}
 	runtime.KeepAlive(keep)
 	if err == nil && n < 0 {
 		err = unix.Errno(-n)
