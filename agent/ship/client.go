@@ -278,9 +278,14 @@ func (c *Client) pump(ctx context.Context, stream sender, src source, acked uint
 			if b == nil {
 				break
 			}
-			if wait := pace - time.Since(last); wait > 0 && !full && !ends && !c.hurried.Load() {
-				more.Reset(wait)
-				break
+			if !full && !ends && !c.hurried.Load() {
+				if len(under) > 0 {
+					break // its acknowledgement wakes us
+				}
+				if wait := pace - time.Since(last); wait > 0 {
+					more.Reset(wait)
+					break
+				}
 			}
 			if len(under) == 0 {
 				patience.Reset(ackPatience)

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// pace is how long small batches wait for those behind them, since the last message: each message costs a collector twice as much as an
-	// event.
+	// pace is how long small batches wait for those behind them, since the last message: each message costs a collector as much as some
+	// events. They also wait for the acknowledgement of what is on its way, as RFC 896 has it for segments: the later a collector
+	// answers, the more goes in a message, and the less an event costs it.
 	pace = time.Second
 	// gatherRecords and gatherBytes are where a message is worth sending at once.
 	gatherRecords = 500

@@ -68,6 +68,51 @@ func TestSmallBatchesGoTogether(t *testing.T) {
 	})
 }
 
+// TestSmallBatchesWaitForTheAcknowledgement: a collector that answers late is sent few messages, each with all that came meanwhile, but
+// full ones at once.
+func TestSmallBatchesWaitForTheAcknowledgement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const late = 3400 * time.Millisecond
+		begun := time.Now()
+		q := memory(10_000)
+		c := &Client{queue: q, log: slog.New(slog.DiscardHandler)}
+		acks, failed := make(chan uint64, maxInFlight), make(chan error, 1)
+		var got []string
+		stream := sendFunc(func(m *spoorv1.ShipRequest) error {
+			b := m.GetBatch()
+			got = append(got, fmt.Sprintf("%.1fs: %d records", time.Since(begun).Seconds(), len(b.GetRecords())))
+			time.AfterFunc(late, func() { acks <- b.GetSequence() })
+			return nil
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		over := make(chan error, 1)
+		go func() {
+			_, err := c.pump(ctx, stream, current{q, &spoorv1.Hello{}}, 0, acks, failed)
+			over <- err
+		}()
+		for n := range 20 {
+			records := 1
+			if n == 10 {
+				records = gatherRecords
+			}
+			for range records {
+				q.Add(write(1), nil, nil)
+			}
+			q.Flush()
+			time.Sleep(500 * time.Millisecond)
+		}
+		cancel()
+		if err := <-over; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		// What follows a full one waits for that as well.
+		want := []string{"0.0s: 1 records", "3.4s: 6 records", "5.0s: 503 records", "8.4s: 6 records"}
+		if !slices.Equal(got, want) {
+			t.Errorf("sent:\n%q\nwant:\n%q", got, want)
+		}
+	})
+}
+
 // listed are closed batches.
 type listed []*spoorv1.Batch
 

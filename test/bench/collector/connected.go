@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -100,51 +101,44 @@ type crowd struct {
 	acknowledged samples
 }
 
+// parcel is what an agent sends at a time.
+type parcel struct {
+	message  []byte
+	sequence uint64
+	due      time.Time // of the first that it waited with
+}
+
 // talk lets each agent send what came together, once a second, and returns when all is acknowledged. The agents have their turns
-// evenly spread.
+// evenly spread. As agent/ship has it, one that waits for an acknowledgement lets its turn pass, and sends more the next time.
 func (c *crowd) talk(ctx context.Context, length time.Duration) error {
-	// Each agent sends and hears on goroutines of its own; one goroutine makes what they send.
-	type parcel struct {
-		message  []byte
-		sequence uint64
-		due      time.Time
-	}
+	// Each agent sends and hears on a goroutine of its own; one goroutine makes what they send.
 	queues := make([]chan parcel, len(c.agents))
+	busy := make([]atomic.Bool, len(c.agents))
 	group, ctx := errgroup.WithContext(ctx)
 	for n, a := range c.agents {
-		queues[n] = make(chan parcel, 64)
-		heard := make(chan parcel, 256)
+		queues[n] = make(chan parcel, 1)
 		group.Go(func() error {
-			defer close(heard)
 			for p := range queues[n] {
-				heard <- p
 				if err := a.send(p.message); err != nil {
 					return err
 				}
-			}
-			return nil
-		})
-		group.Go(func() error {
-			for p := range heard {
 				if err := a.await(p.sequence); err != nil {
 					return err
 				}
 				c.acknowledged.add(time.Since(p.due))
+				busy[n].Store(false)
 			}
 			return nil
 		})
 	}
-	err := c.turns(ctx, length, func(n int, b *spoorv1.Batch, due time.Time) error {
+	err := c.turns(ctx, length, func(n int) bool { return !busy[n].Load() }, func(n int, b *spoorv1.Batch, due time.Time) error {
 		m, err := encodeBatch(b)
 		if err != nil {
 			return err
 		}
-		select {
-		case queues[n] <- parcel{m, b.GetSequence(), due}:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+		busy[n].Store(true)
+		queues[n] <- parcel{m, b.GetSequence(), due}
+		return nil
 	})
 	for _, q := range queues {
 		close(q)
@@ -152,14 +146,15 @@ func (c *crowd) talk(ctx context.Context, length time.Duration) error {
 	return errors.Join(err, group.Wait())
 }
 
-// turns makes batches of the agents, one after the other, in time.
-func (c *crowd) turns(ctx context.Context, length time.Duration, send func(n int, b *spoorv1.Batch, due time.Time) error) error {
+// turns makes batches of the agents, one after the other, in time: of those that are free, with what came since their last.
+func (c *crowd) turns(ctx context.Context, length time.Duration, free func(n int) bool, send func(n int, b *spoorv1.Batch, due time.Time) error) error {
 	pause := time.Second / time.Duration(flushes*len(c.agents))
 	begun := time.Now()
+	missed := make([]int, len(c.agents))
 	for turn := 0; ; turn++ {
 		due := begun.Add(time.Duration(turn) * pause)
 		if due.Sub(begun) >= length {
-			return nil
+			return c.rest(ctx, missed, due, free, send)
 		}
 		if wait := time.Until(due); wait > 2*time.Millisecond { // a nap for some of them
 			select {
@@ -168,17 +163,50 @@ func (c *crowd) turns(ctx context.Context, length time.Duration, send func(n int
 				return context.Cause(ctx)
 			}
 		}
-		if late := time.Since(due); late > maxLate {
+		n := turn % len(c.agents)
+		waited := time.Duration(missed[n]) * time.Second / flushes
+		if late := time.Since(due) + waited; late > maxLate {
 			return fmt.Errorf("the collector, or this program beside it, is %s behind after %s: %d events were sent", late.Round(time.Second), due.Sub(begun).Round(time.Second), c.events)
 		}
-		n := turn % len(c.agents)
-		c.fleet.Now = due
-		b := c.fleet.Next(n, options.Rate/flushes)
-		c.events += len(b.GetRecords())
-		if err := send(n, b, due); err != nil {
+		if !free(n) {
+			missed[n]++
+			continue
+		}
+		if err := c.say(n, missed, due, send); err != nil {
 			return err
 		}
 	}
+}
+
+// say has an agent send what came since its last turn.
+func (c *crowd) say(n int, missed []int, due time.Time, send func(n int, b *spoorv1.Batch, due time.Time) error) error {
+	c.fleet.Now = due
+	b := c.fleet.Next(n, (missed[n]+1)*options.Rate/flushes)
+	c.events += len(b.GetRecords())
+	due = due.Add(-time.Duration(missed[n]) * time.Second / flushes)
+	missed[n] = 0
+	return send(n, b, due)
+}
+
+// rest has agents send what their last turns left.
+func (c *crowd) rest(ctx context.Context, missed []int, due time.Time, free func(n int) bool, send func(n int, b *spoorv1.Batch, due time.Time) error) error {
+	for n := range missed {
+		for missed[n] > 0 {
+			if !free(n) {
+				select {
+				case <-time.After(time.Millisecond):
+					continue
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			}
+			missed[n]-- // no event came with this turn
+			if err := c.say(n, missed, due, send); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // look has an agent tell of a file now and then, and asks until the answer has it.
