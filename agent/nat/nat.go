@@ -11,7 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -47,8 +49,9 @@ type Table struct {
 
 // Open reads the table for the first time. Its error says why that cannot be done.
 func Open() (*Table, error) {
-	t := &Table{read: dump}
+	t := &Table{read: all}
 	_, err := t.Refresh(time.Now())
+	t.read = allIfAny
 	return t, err
 }
 
@@ -97,18 +100,27 @@ func (t *Table) Of(c Connection) (Translation, bool) {
 // Full returns how many translated connections found no room.
 func (t *Table) Full() uint64 { return t.full }
 
-// dump asks for all connections of both families (ctnetlink, IPCTNL_MSG_CT_GET).
-func dump(fn func(message []byte)) error {
-	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		r := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|int(nl.IPCTNL_MSG_CT_GET), unix.NLM_F_DUMP)
-		r.AddData(&nl.Nfgenmsg{NfgenFamily: family, Version: nl.NFNETLINK_V0})
-		err := r.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(message []byte) bool {
-			fn(message)
-			return true
-		})
-		if err != nil {
-			return fmt.Errorf("read the translations of addresses (conntrack): %w", err)
-		}
+// countFile has the number of connections in the table of the reader's network namespace.
+const countFile = "/proc/sys/net/netfilter/nf_conntrack_count"
+
+// allIfAny asks for all connections where there are some: the kernel walks every bucket of its table for it, 262,144 on a machine of some size.
+func allIfAny(fn func(message []byte)) error {
+	if b, err := os.ReadFile(countFile); err == nil && strings.TrimSpace(string(b)) == "0" {
+		return nil
+	}
+	return all(fn)
+}
+
+// all asks for all connections, of both families at a time (ctnetlink, IPCTNL_MSG_CT_GET).
+func all(fn func(message []byte)) error {
+	r := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|int(nl.IPCTNL_MSG_CT_GET), unix.NLM_F_DUMP)
+	r.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0})
+	err := r.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(message []byte) bool {
+		fn(message)
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("read the translations of addresses (conntrack): %w", err)
 	}
 	return nil
 }
