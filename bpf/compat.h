@@ -41,11 +41,7 @@ static __always_inline __u64 current_cgroup(void)
 static __always_inline void current_who(struct who *who, __u64 *cgroup_id)
 {
 	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf)) {
-		struct task_struct *task = bpf_get_current_task_btf();
-
-		who->start_boottime = task->group_leader->start_boottime;
-		who->tgid = task->tgid;
-		who->exec_count = task->self_exec_id;
+		known_is(bpf_get_current_task_btf(), who);
 	} else {
 		who_is((void *)bpf_get_current_task(), who);
 	}

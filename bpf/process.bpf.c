@@ -112,28 +112,28 @@ static __always_inline struct process_scratch *get_scratch(void)
 	return bpf_map_lookup_elem(&scratch, &zero);
 }
 
+/* The task is one that the verifier knows, so that its fields are plain loads; those of a NULL leave zeros. */
 static __always_inline void fill(struct process_record *r, struct task_struct *task, __u16 type)
 {
-	const struct cred *cred = BPF_CORE_READ(task, cred);
-	struct nsproxy *ns = BPF_CORE_READ(task, nsproxy);
+	const struct cred *cred = task->cred;
+	struct nsproxy *ns = task->nsproxy;
+	struct task_struct *parent = task->real_parent;
 
 	r->time = bpf_ktime_get_boot_ns();
 	r->type = type;
-	r->flags = 0;
-	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
-		r->flags |= PROCESS_KTHREAD;
+	r->flags = task->flags & PF_KTHREAD ? PROCESS_KTHREAD : 0;
 	r->exit_code = 0;
 	r->reserved = 0;
-	who_is(task, &r->who);
-	who_is(BPF_CORE_READ(task, real_parent), &r->parent);
-	r->cgroup_id = cgroup_of(task);
-	BPF_CORE_READ_INTO(&r->cap_effective, cred, cap_effective);
-	r->uid = BPF_CORE_READ(cred, uid.val);
-	r->gid = BPF_CORE_READ(cred, gid.val);
-	/* An exiting task may have given its namespaces back: the reads of NULL then leave zeros. */
-	r->pid_ns = BPF_CORE_READ(ns, pid_ns_for_children, ns.inum);
-	r->mnt_ns = BPF_CORE_READ(ns, mnt_ns, ns.inum);
-	r->net_ns = BPF_CORE_READ(ns, net_ns, ns.inum);
+	known_is(task, &r->who);
+	known_is(parent, &r->parent);
+	r->cgroup_id = v1_hierarchy ? cgroup_of(task) : task->cgroups->dfl_cgrp->kn->id;
+	r->cap_effective = cred->cap_effective.val;
+	r->uid = cred->uid.val;
+	r->gid = cred->gid.val;
+	/* An exiting task may have given its namespaces back. */
+	r->pid_ns = ns->pid_ns_for_children->ns.inum;
+	r->mnt_ns = ns->mnt_ns->ns.inum;
+	r->net_ns = ns->net_ns->ns.inum;
 	r->exe_bytes = 0;
 	r->cwd_bytes = 0;
 	r->args_bytes = 0;
@@ -154,7 +154,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	if (child->pid != child->tgid || !my_turn())
 		return 0;
 	fill(&r, child, PROCESS_FORK);
-	who_is(parent, &r.parent);
+	known_is(parent, &r.parent);
 	send(&r, sizeof(r));
 	return 0;
 }
@@ -174,23 +174,23 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 
 	s->text.used = 0;
 
-	dentry = BPF_CORE_READ(bprm, file, f_path.dentry);
-	mnt = BPF_CORE_READ(bprm, file, f_path.mnt);
+	dentry = bprm->file->f_path.dentry;
+	mnt = bprm->file->f_path.mnt;
 	if (!append_path(&s->text, dentry, mnt))
 		s->record.flags |= PROCESS_EXE_CUT;
 	s->record.exe_bytes = s->text.used;
-	if (!BPF_CORE_READ(dentry, d_hash.pprev)) /* d_unlinked(), include/linux/dcache.h */
+	if (!dentry->d_hash.pprev) /* d_unlinked(), include/linux/dcache.h */
 		s->record.flags |= PROCESS_EXE_UNLINKED;
 
-	dentry = BPF_CORE_READ(task, fs, pwd.dentry);
-	mnt = BPF_CORE_READ(task, fs, pwd.mnt);
+	dentry = task->fs->pwd.dentry;
+	mnt = task->fs->pwd.mnt;
 	if (!append_path(&s->text, dentry, mnt))
 		s->record.flags |= PROCESS_CWD_CUT;
 	used = s->text.used;
 	s->record.cwd_bytes = used - s->record.exe_bytes;
 
-	start = BPF_CORE_READ(task, mm, arg_start);
-	args = BPF_CORE_READ(task, mm, arg_end) - start;
+	start = task->mm->arg_start;
+	args = task->mm->arg_end - start;
 	if (args > ARGS_BYTES) {
 		args = ARGS_BYTES;
 		s->record.flags |= PROCESS_ARGS_CUT;
@@ -213,13 +213,13 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	struct process_record r;
 
 	/* do_exit() counts a thread out before the tracepoint: the last one of the group sees zero. */
-	if (BPF_CORE_READ(task, signal, live.counter) != 0 || !my_turn())
+	if (task->signal->live.counter != 0 || !my_turn())
 		return 0;
 	fill(&r, task, PROCESS_EXIT);
 	/* The code that wait(2) reports: the group's, if exit_group(2) or a fatal signal set one. */
-	r.exit_code = BPF_CORE_READ(task, signal, group_exit_code);
+	r.exit_code = task->signal->group_exit_code;
 	if (!r.exit_code)
-		r.exit_code = BPF_CORE_READ(task, exit_code);
+		r.exit_code = task->exit_code;
 	send(&r, sizeof(r));
 	return 0;
 }

@@ -46,6 +46,14 @@ static __always_inline void who_is(struct task_struct *task, struct who *who)
 	who->exec_count = (__u32)BPF_CORE_READ(task, self_exec_id);
 }
 
+/* The same of a task that the verifier knows: plain loads. */
+static __always_inline void known_is(struct task_struct *task, struct who *who)
+{
+	who->start_boottime = task->group_leader->start_boottime;
+	who->tgid = task->tgid;
+	who->exec_count = (__u32)task->self_exec_id;
+}
+
 /*
  * The v1 controller that tells cgroups apart where the unified hierarchy does not: its index in css_set.subsys and the
  * number of its hierarchy. 0 where no v1 hierarchy is mounted; then the code below is gone. Set by the agent.
