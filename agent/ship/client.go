@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
-	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
+	"github.com/spoor/spoor/api/uplink"
 )
 
 const (
@@ -36,22 +35,18 @@ const (
 // what earlier runs left in its spool.
 type Client struct {
 	queue     *Queue
-	url       string
-	secure    func() (*tls.Config, uint64)
+	uplink    *uplink.Uplink
 	log       *slog.Logger
 	connected atomic.Bool
 	attempts  atomic.Uint64
 	hurried   atomic.Bool // what comes need not wait for more
 
 	// What follows belongs to Run.
-	rpc       spoorv1connect.AgentServiceClient
-	transport *http.Transport
-	version   uint64 // of the certificates that transport has
-	hello     *spoorv1.Hello
-	left      []*leftover // oldest first
-	aside     []*leftover // those that the collector refused
-	refused   refusal
-	sent      uint64 // the last batch that the current stream has carried
+	hello   *spoorv1.Hello
+	left    []*leftover // oldest first
+	aside   []*leftover // those that the collector refused
+	refused refusal
+	sent    uint64 // the last batch that the current stream has carried
 }
 
 // current makes a source of the queue.
@@ -66,8 +61,7 @@ func (c current) hello() *spoorv1.Hello { return c.who }
 type Options struct {
 	// For example https://collector.example:7070, or http://127.0.0.1:7070.
 	URL string
-	// Says how connections to an https URL are secured. It is asked before each; another number means that another
-	// configuration, with renewed certificates, is to be used. nil takes the system's authorities and no certificate.
+	// See uplink.New.
 	TLS   func() (config *tls.Config, version uint64)
 	Queue *Queue
 	// Says who the agent is; sent at the start of each stream.
@@ -77,36 +71,7 @@ type Options struct {
 
 // NewClient returns a Client that does nothing before Run.
 func NewClient(o Options) *Client {
-	c := &Client{queue: o.Queue, url: o.URL, secure: o.TLS, hello: o.Hello, left: leftovers(o.Queue), log: o.Logger}
-	if c.secure == nil {
-		c.secure = func() (*tls.Config, uint64) { return nil, 1 }
-	}
-	return c
-}
-
-// dial makes a transport, when there is none or the certificates have been renewed.
-func (c *Client) dial() {
-	config, version := c.secure()
-	if c.transport != nil && version == c.version {
-		return
-	}
-	c.hangUp()
-	// A stream in both directions needs HTTP/2, over plain TCP on loopback without TLS.
-	protocols := new(http.Protocols)
-	protocols.SetHTTP2(true)
-	protocols.SetUnencryptedHTTP2(true)
-	c.version, c.transport = version, &http.Transport{
-		Protocols: protocols, TLSClientConfig: config, TLSHandshakeTimeout: 10 * time.Second,
-		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
-	}
-	c.rpc = spoorv1connect.NewAgentServiceClient(&http.Client{Transport: c.transport}, c.url, connect.WithGRPC())
-}
-
-// hangUp ends connections that carry nothing.
-func (c *Client) hangUp() {
-	if c.transport != nil {
-		c.transport.CloseIdleConnections()
-	}
+	return &Client{queue: o.Queue, uplink: uplink.New(o.URL, o.TLS), hello: o.Hello, left: leftovers(o.Queue), log: o.Logger}
 }
 
 // Connected reports whether a collector answered on the current stream.
@@ -117,11 +82,10 @@ func (c *Client) Attempts() uint64 { return c.attempts.Load() }
 
 // Run sends until ctx ends. It returns nil: a collector that cannot be reached is a state, not an error.
 func (c *Client) Run(ctx context.Context) error {
-	defer c.hangUp()
+	defer c.uplink.Close()
 	backoff := minBackoff
 	for {
 		c.attempts.Add(1)
-		c.dial()
 		src := c.source()
 		acked, err := c.stream(ctx, src)
 		connected := c.connected.Swap(false)
@@ -191,7 +155,7 @@ var (
 func (c *Client) stream(ctx context.Context, src source) (acked uint64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream := c.rpc.Ship(ctx)
+	stream := c.uplink.Client().Ship(ctx)
 	if err := stream.Send(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Hello{Hello: src.hello()}}); err != nil {
 		return 0, c.reason(stream, err)
 	}

@@ -2,11 +2,7 @@
 
 package ship
 
-import (
-	"errors"
-
-	"connectrpc.com/connect"
-)
+import "github.com/spoor/spoor/api/uplink"
 
 // refusal is the batch that the collector refused last, and how often in a row. Batches are acknowledged in their order, so
 // it is the first one behind the last acknowledgement; or one of those that went in one message with it, up to through: those are sent
@@ -26,17 +22,9 @@ func (r *refusal) among(src source, after uint64) bool {
 // consider decides what becomes of something that the collector says it will never take: without a decision nothing behind it
 // would arrive.
 func (c *Client) consider(src source, acked uint64, welcomed bool, err error) {
-	refuses := false
-	if refused, ok := errors.AsType[*connect.Error](err); ok && connect.IsWireError(refused) {
-		switch refused.Code() {
-		case connect.CodeInvalidArgument, connect.CodeResourceExhausted, connect.CodePermissionDenied:
-			refuses = true
-		default:
-		}
-	}
 	left, isLeft := src.(*leftover)
 	switch {
-	case !refuses:
+	case !uplink.Refuses(err):
 		c.refused = refusal{}
 	case welcomed:
 		c.count(src, acked, err)

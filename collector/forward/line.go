@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/api/uplink"
 	"github.com/spoor/spoor/collector/store"
 )
 
@@ -121,10 +122,10 @@ func (l *line) ended(ctx context.Context, batches []*spoorv1.Batch, err error) e
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if errors.Is(err, io.EOF) || refuses(l.why) {
+	if errors.Is(err, io.EOF) || uplink.Refuses(l.why) {
 		err = l.why
 	}
-	if refuses(err) {
+	if uplink.Refuses(err) {
 		for _, b := range batches {
 			if b.GetSequence() > l.acknowledged {
 				return &refusedBatch{b, err}

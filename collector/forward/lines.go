@@ -7,35 +7,30 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync"
 	"time"
 
-	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
+	"github.com/spoor/spoor/api/uplink"
 )
 
 type nodeKey struct{ cluster, node string }
 
 // lines are the streams to the other collector, one a node.
 type lines struct {
-	url     string
-	secure  func() (*tls.Config, uint64)
+	uplink  *uplink.Uplink
 	metrics *metrics
 
-	mu        sync.Mutex
-	byNode    map[nodeKey]*line
-	aside     map[nodeKey]*refusedNode
-	transport *http.Transport
-	version   uint64 // of the certificates that transport has
-	rpc       spoorv1connect.AgentServiceClient
+	mu     sync.Mutex
+	byNode map[nodeKey]*line
+	aside  map[nodeKey]*refusedNode
 }
 
 func newLines(url string, secure func() (*tls.Config, uint64), m *metrics) *lines {
-	return &lines{url: url, secure: secure, metrics: m, byNode: map[nodeKey]*line{}, aside: map[nodeKey]*refusedNode{}}
+	return &lines{uplink: uplink.New(url, secure), metrics: m, byNode: map[nodeKey]*line{}, aside: map[nodeKey]*refusedNode{}}
 }
 
 // refusedNode: the other side does not take a node at all.
@@ -47,43 +42,6 @@ type refusedNode struct {
 
 func (r *refusedNode) Error() string { return r.err.Error() }
 func (r *refusedNode) Unwrap() error { return r.err }
-
-// refuses reports whether the other side has said that it will not take something, however often it is sent.
-func refuses(err error) bool {
-	said, ok := errors.AsType[*connect.Error](err)
-	if !ok || !connect.IsWireError(said) {
-		return false
-	}
-	switch said.Code() {
-	case connect.CodeInvalidArgument, connect.CodeResourceExhausted, connect.CodePermissionDenied:
-		return true
-	default:
-		return false
-	}
-}
-
-// client returns what streams are opened by, with the certificates as they are now.
-func (s *lines) client() spoorv1connect.AgentServiceClient {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	config, version := s.secure()
-	if s.transport != nil && version == s.version {
-		return s.rpc
-	}
-	if s.transport != nil {
-		s.transport.CloseIdleConnections()
-	}
-	// A stream in both directions needs HTTP/2, over plain TCP on loopback without TLS.
-	protocols := new(http.Protocols)
-	protocols.SetHTTP2(true)
-	protocols.SetUnencryptedHTTP2(true)
-	s.version, s.transport = version, &http.Transport{
-		Protocols: protocols, TLSClientConfig: config, TLSHandshakeTimeout: 10 * time.Second,
-		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
-	}
-	s.rpc = spoorv1connect.NewAgentServiceClient(&http.Client{Transport: s.transport}, s.url, connect.WithGRPC())
-	return s.rpc
-}
 
 // of returns the stream of a run; it opens one where there is none, or one that is of another run of the node, or of the same when
 // its agent was connected and is not any more.
@@ -99,11 +57,11 @@ func (s *lines) of(ctx context.Context, r *run, live bool) (*line, error) {
 		return l, nil
 	}
 	s.closeIf(key, func(*line) bool { return true })
-	l, err := open(ctx, s.client(), r, live, s.metrics)
+	l, err := open(ctx, s.uplink.Client(), r, live, s.metrics)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case refuses(err):
+	case uplink.Refuses(err):
 		first := refused == nil
 		s.aside[key] = &refusedNode{err: err, until: time.Now().Add(asideFor)}
 		return nil, &refusedNode{err: err, first: first}
@@ -142,11 +100,7 @@ func (s *lines) closeAll() {
 		wg.Go(l.close)
 	}
 	wg.Wait()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.transport != nil {
-		s.transport.CloseIdleConnections()
-	}
+	s.uplink.Close()
 }
 
 // hello says who the agent is, as it was said here.
