@@ -65,8 +65,9 @@ type Socket struct {
 	losses  *losses
 	facts   *facts[bpf.SocketFlowKey, bpf.SocketFlowFact]
 	touched uint64
-	// Connections that live on are looked at for what was not told of their beginning, and not before then again.
-	patient bool
+	// The kernel side has atomics: then its programs leave the beginning of a connection to its end, and those that live on are looked at
+	// for it, and not before then again.
+	atomics bool
 	look    time.Time
 	// What earlier agents' programs had rescued.
 	rescuedBefore uint64
@@ -92,7 +93,7 @@ func OpenSocket(entries uint32, pins *pin.Directory) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Socket{set: set, patient: atomics}
+	s := &Socket{set: set, atomics: atomics}
 	if err := load(set, spec, &s.objects); err != nil {
 		return nil, errors.Join(explain("socket", err), set.Close())
 	}
@@ -142,7 +143,7 @@ const lookFor = 200
 // lookAtLiving tells of connections that began since the last look, and live on.
 func (s *Socket) lookAtLiving() error {
 	begin := time.Now()
-	if !s.patient || begin.Before(s.look) {
+	if !s.atomics || begin.Before(s.look) {
 		return nil
 	}
 	var waiting int64
@@ -211,7 +212,7 @@ const adopted = 3
 
 // CountBytes adds what went over the connections that live on to their facts.
 func (s *Socket) CountBytes() error {
-	if s.patient { // also those that an earlier agent's programs did not count as waiting
+	if s.atomics { // also those that an earlier agent's programs did not count as waiting
 		if err := s.tellLiving(); err != nil {
 			return err
 		}
