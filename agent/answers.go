@@ -64,17 +64,16 @@ func (a *Agent) openDNS() error {
 	}
 	if why != nil {
 		c.Tier, c.Reason = "base", c.Reason+"; each packet that comes in is looked at, which the full tier need not do: "+why.Error()
-		var err error
-		if dns, err = sensor.OpenDNS(a.udp, false, a.pins); err != nil {
-			c.Tier, c.Reason = "off", "names are not seen: "+err.Error()
+		if dns, why = sensor.OpenDNS(a.udp, false, a.pins); why != nil {
+			c.Tier, c.Reason = "off", "names are not seen: "+why.Error()
 			return nil
 		}
 	}
-	var err error
-	a.answers = &answers{dns: dns}
-	if a.answers.names, err = newAskedNames(namedAddresses); err != nil {
+	names, err := newAskedNames(namedAddresses)
+	if err != nil {
 		return err
 	}
+	a.answers = &answers{dns: dns, names: names}
 	a.answers.told, err = footprint.New[answerKey](footprint.Options[answered]{
 		Size: a.o.Footprint, Min: minPause, Max: maxPause, Merge: mergeAnswers,
 	})
