@@ -13,7 +13,7 @@
 //	  storage/      where a file is: device and path -> storage class
 //	  footprint/    sums up what happens again and again
 //	  ship/         sends events to the collector and waits for its acknowledgement
-//	api/          the words that both sides share: protobuf messages, and one service for agents, one for people
+//	api/          the words that both sides share: protobuf messages, one service for agents, one for people, and the way to a collector
 //	contract/     what a workload may do, as its owners agreed; parses contracts and judges events; pure
 //	collector/    the centre
 //	  ingest/       takes batches from agents; acknowledges what is durable
