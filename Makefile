@@ -259,6 +259,12 @@ bench-instructions: build ## The same in instructions, which are the same every 
 INSTRUCTIONS_ON ?= 6.12
 COUNTED = -clock cpu -cpu 0 -rounds 2 -slices 20 -slice 5ms
 
+.PHONY: bench-agent
+bench-agent: build ## What an agent takes for itself, at rest and while facts change; BENCH="--length 1m" takes flags
+	@mkdir -p build
+	@$(GO) build -o build/agent-bench ./test/bench/agent
+	@$(SUDO) build/agent-bench $(BENCH)
+
 .PHONY: bench-loss
 bench-loss: ## What an agent reports, counts as lost and misses of the heaviest loads; BENCH="--seconds 10" takes flags
 	@mkdir -p build

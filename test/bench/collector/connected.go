@@ -71,12 +71,12 @@ func connected(ctx context.Context, program, dir string) error {
 	if err := probe.Wait(); err != nil {
 		return err
 	}
-	now, most, err := p.resident()
+	now, most, err := p.Resident()
 	if err != nil {
 		return err
 	}
 	closeAll(agents)
-	if err := p.stop(); err != nil {
+	if err := p.Stop(); err != nil {
 		return err
 	}
 	bytes, err := p.stored()

@@ -83,7 +83,7 @@ func queries(ctx context.Context, program, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.stop(); err != nil {
+	if err := p.Stop(); err != nil {
 		return err
 	}
 	bytes, err := p.stored()
@@ -117,7 +117,7 @@ func interrogate(ctx context.Context, program, dir string, f *traffic.Fleet, day
 		}
 		fmt.Fprintf(os.Stdout, "| %s | %s | %s | %d |\n", q.name, first.Round(10*time.Microsecond), took, results/options.Times)
 	}
-	return p.stop()
+	return p.Stop()
 }
 
 func questions(f *traffic.Fleet, url string, day time.Time) []question {

@@ -122,7 +122,7 @@ func throughput(ctx context.Context, program, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	before, err := p.used()
+	before, err := p.Used()
 	if err != nil {
 		return err
 	}
@@ -131,16 +131,16 @@ func throughput(ctx context.Context, program, dir string) (err error) {
 		return err
 	}
 	took := time.Since(begun)
-	after, err := p.used()
+	after, err := p.Used()
 	if err != nil {
 		return err
 	}
-	_, most, err := p.resident()
+	_, most, err := p.Resident()
 	if err != nil {
 		return err
 	}
 	closeAll(agents)
-	if err := p.stop(); err != nil {
+	if err := p.Stop(); err != nil {
 		return err
 	}
 	bytes, err := p.stored()

@@ -6,7 +6,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -20,6 +19,7 @@ import (
 	"github.com/spoor/spoor/agent"
 	"github.com/spoor/spoor/agent/watch"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
+	"github.com/spoor/spoor/test/bench/load"
 )
 
 var options struct {
@@ -30,22 +30,12 @@ var options struct {
 	Connections int    `help:"TCP connections a second." default:"10000"`
 	Execs       int    `help:"Programs executed a second." default:"2000"`
 	Stop        int    `help:"Stop the agent (SIGSTOP) for this many seconds of each load." default:"0"`
-	Generate    string `hidden:"" help:"Be the generator of a load."`
-	Rate        int    `hidden:""`
 }
 
-// product is what a generator made: a fact may sum up many operations, and an operation may be two facts.
-type product struct {
-	Operations, Facts int
-	Seconds           float64
-}
-
-// load is one kind of load and how its events are counted.
-type load struct {
-	name string
+// counted is one kind of load and how its events are counted.
+type counted struct {
+	kind load.Kind
 	rate int
-	// generate produces for a while at rate.
-	generate func(dir string, rate int, length time.Duration) (product, error)
 	// count returns how many of the facts an event by the generator tells.
 	count func(ev *spoorv1.Event) int
 	// lost names the losses of the agent that make up for facts that were not told: source/reason.
@@ -53,22 +43,13 @@ type load struct {
 }
 
 func main() {
+	load.Main()
 	kctx := kong.Parse(&options, kong.Description("Count what an agent reports under load."))
-	loads := []load{
-		{"writes", options.Writes, overwrite, countFiles(), []string{"file/map_full"}},
-		{"creations", options.Creations, create, countFiles(), []string{"file/map_full"}},
-		{"connections", options.Connections, dial, countOpened, []string{"socket/map_full", "socket/connections_full", "socket/unknown_owner", "socket/preempted"}},
-		{"execs", options.Execs, execute, countExecs, []string{"process/ring_full"}},
-	}
-	for i := range loads {
-		if loads[i].name == options.Generate {
-			began := time.Now()
-			p, err := loads[i].generate(options.Dir, options.Rate, time.Duration(options.Seconds)*time.Second)
-			kctx.FatalIfErrorf(err)
-			p.Seconds = time.Since(began).Seconds()
-			kctx.FatalIfErrorf(json.NewEncoder(os.Stdout).Encode(p))
-			return
-		}
+	loads := []counted{
+		{load.Overwrites, options.Writes, countFiles(), []string{"file/map_full"}},
+		{load.Creations, options.Creations, countFiles(), []string{"file/map_full"}},
+		{load.Connections, options.Connections, countOpened, []string{"socket/map_full", "socket/connections_full", "socket/unknown_owner", "socket/preempted"}},
+		{load.Execs, options.Execs, countExecs, []string{"process/ring_full"}},
 	}
 	failed := false
 	fmt.Fprintf(os.Stdout, "%-12s %12s %12s %12s %12s %12s\n", "load", "a second", "produced", "reported", "lost", "unaccounted")
@@ -76,7 +57,7 @@ func main() {
 		l := &loads[i]
 		r, err := measure(l)
 		kctx.FatalIfErrorf(err)
-		fmt.Fprintf(os.Stdout, "%-12s %12d %12d %12d %12d %12d\n", l.name, r.rate, r.produced, r.reported, r.lost, r.produced-r.reported-r.lost)
+		fmt.Fprintf(os.Stdout, "%-12s %12d %12d %12d %12d %12d\n", l.kind, r.rate, r.produced, r.reported, r.lost, r.produced-r.reported-r.lost)
 		failed = failed || r.produced > r.reported+r.lost
 	}
 	if failed {
@@ -87,7 +68,7 @@ func main() {
 type result struct{ rate, produced, reported, lost int }
 
 // measure runs one load under the eyes of an agent of its own.
-func measure(l *load) (result, error) {
+func measure(l *counted) (result, error) {
 	var mu sync.Mutex
 	var r result
 	mine := map[uint32]bool{uint32(os.Getpid()): true} //nolint:gosec // pids are positive
@@ -114,7 +95,7 @@ func measure(l *load) (result, error) {
 	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- stopMyself(time.Duration(options.Stop) * time.Second) }()
-	p, err := generator(l)
+	p, err := load.Make(l.kind, options.Dir, l.rate, time.Duration(options.Seconds)*time.Second)
 	if err = errors.Join(err, <-stopped, w.Stop()); err != nil {
 		return r, err
 	}
