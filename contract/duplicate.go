@@ -4,9 +4,6 @@ package contract
 
 import (
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 )
 
 // identity is what makes two contracts be about the same workloads.
@@ -23,16 +20,7 @@ func (c *Contract) identity() identity {
 		return p
 	}
 	w := c.Spec.Workload
-	return identity{star(w.Cluster), star(c.namespace()), star(w.Kind), star(w.Name), w.MatchLabels.String()}
-}
-
-// String writes labels as Kubernetes writes selectors: app=checkout,tier=front.
-func (s Selection) String() string {
-	var parts []string
-	for _, key := range slices.Sorted(maps.Keys(s)) {
-		parts = append(parts, key+"="+s[key])
-	}
-	return strings.Join(parts, ",")
+	return identity{star(w.Cluster), star(c.namespace()), star(w.Kind), star(w.Name), w.Labels()}
 }
 
 func (i identity) String() string {
@@ -54,7 +42,7 @@ func checkDuplicates(contracts []*Contract, report func(c *Contract, fix, proble
 	byWorkload, byName := map[identity]*Contract{}, map[string]*Contract{}
 	for _, c := range contracts {
 		// Without these the contract is refused for another reason.
-		if w := c.Spec.Workload; w.Kind != "" && w.Name != "" || len(w.MatchLabels) > 0 {
+		if w := c.Spec.Workload; w.Kind != "" && w.Name != "" || w.ByLabels() {
 			if first, ok := byWorkload[c.identity()]; ok {
 				report(c, "keep one of them, or narrow one with namespace or cluster",
 					fmt.Sprintf("a second contract for %s; the first is %s", c.identity(), first.where()))

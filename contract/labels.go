@@ -4,7 +4,6 @@ package contract
 
 import (
 	"maps"
-	"slices"
 	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -22,10 +21,7 @@ func LabelsOf(in *spoorv1.Instance) Labels {
 	return Labels{in.GetLabels(), in.GetLabelsKnown() && in.GetLabelsLeftOut() == 0}
 }
 
-// unlabelled are the kinds of workloads that never have labels.
-var unlabelled = []string{"Unit", "Session", "Host", "Kernel"}
-
-// answered is whether a contract selects a workload.
+// answered is whether a contract selects a workload. The least of several answers is that to all of them.
 type answered int
 
 const (
@@ -34,21 +30,6 @@ const (
 	perhaps
 	always
 )
-
-// matches says whether a workload of a kind has all of these labels.
-func (s Selection) matches(kind string, l Labels) answered {
-	result := always
-	for key, value := range s {
-		switch has, ok := l.values[key]; {
-		case ok && has == value:
-		case ok, l.all, slices.Contains(unlabelled, kind):
-			return never
-		default:
-			result = perhaps
-		}
-	}
-	return result
-}
 
 // labelled follows the labels of a workload: those that its newest instance has, of the instances whose labels were told. During a
 // rollout that changes them they change once.

@@ -3,11 +3,15 @@
 package contract
 
 import (
+	"maps"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
@@ -81,6 +85,104 @@ func TestSelectionByLabels(t *testing.T) {
 	if _, err := NewSet(append(set.Contracts(), mustSet(t, doc("again", `{matchLabels: {app: web, tier: front}, name: "*"}`)).Contracts()...)...); err == nil ||
 		!strings.Contains(err.Error(), "a second contract for * * with app=web,tier=front; the first is test.yaml:") {
 		t.Errorf("a second contract by the same labels: %v", err)
+	}
+}
+
+// A selector answers as that of k8s.io/apimachinery does where all labels are known, and where some are not it is sure only of what no other
+// label could change.
+func TestExpressionsAsInKubernetes(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 111))
+	pick := func(words ...string) string { return words[r.IntN(len(words))] }
+	key, value := func() string { return pick("app", "tier", "example.com/zone") }, func() string { return pick("", "a", "b", "C") }
+	answers := map[answered]int{}
+	for range 20_000 {
+		var w Selector
+		k := &metav1.LabelSelector{MatchLabels: map[string]string{}}
+		if r.IntN(3) == 0 {
+			w.MatchLabels = Selection{key(): value()}
+			k.MatchLabels = w.MatchLabels
+		}
+		for range r.IntN(3) {
+			e := Expression{Key: key(), Operator: Operator(pick(operators...))}
+			for e.Operator.hasValues() && (len(e.Values) == 0 || r.IntN(2) == 0) {
+				e.Values = append(e.Values, value())
+			}
+			w.MatchExpressions = append(w.MatchExpressions, e)
+			k.MatchExpressions = append(k.MatchExpressions, metav1.LabelSelectorRequirement{Key: e.Key, Operator: metav1.LabelSelectorOperator(e.Operator), Values: e.Values})
+		}
+		theirs, err := metav1.LabelSelectorAsSelector(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		has := map[string]string{}
+		for range r.IntN(4) {
+			has[key()] = value()
+		}
+		p := compile(&Contract{Spec: Spec{Workload: w}})
+		want := never
+		if theirs.Matches(labels.Set(has)) {
+			want = always
+		}
+		if got := p.selects(checkout, Labels{has, true}); got != want {
+			t.Fatalf("%s of %v: %d, want %d", w.Labels(), has, got, want)
+		}
+		if again, err := labels.Parse(w.Labels()); err != nil || again.Matches(labels.Set(has)) != (want == always) {
+			t.Fatalf("%+v is written as %q: %v", w, w.Labels(), err)
+		}
+		// Of labels that are not all known, some: what is sure is right.
+		known := maps.Clone(has)
+		maps.DeleteFunc(known, func(string, string) bool { return r.IntN(2) == 0 })
+		got := p.selects(checkout, Labels{known, false})
+		if got != perhaps && got != want {
+			t.Fatalf("%s of %v, of which only %v is known: %d, want %d", w.Labels(), has, known, got, want)
+		}
+		if w.ByLabels() {
+			if p.selects(&spoorv1.Workload{Kind: "Unit"}, Labels{}) != never {
+				t.Fatalf("%s is about a unit", w.Labels())
+			}
+			answers[got]++
+		}
+	}
+	if len(answers) != 3 || min(answers[never], answers[perhaps], answers[always]) < 300 {
+		t.Errorf("answers: %v", answers)
+	}
+}
+
+// Expressions count as labels do, and what means the same is the same.
+func TestPrecedenceOfExpressions(t *testing.T) {
+	set := mustSet(t,
+		doc("fronts", `{matchLabels: {tier: front}}`),
+		doc("live-fronts", `{matchLabels: {tier: front}, matchExpressions: [{key: canary, operator: DoesNotExist}]}`),
+		doc("two-tiers", `{kind: Deployment, matchExpressions: [{key: tier, operator: In, values: [front, back]}]}`),
+		doc("named", `{kind: Deployment, name: checkout}`),
+	)
+	for _, tc := range []struct {
+		name   string
+		labels Labels
+		want   string
+	}{
+		{"x", carries("tier=front"), "live-fronts"},
+		{"x", carries("tier=front", "canary=1"), "two-tiers"}, // as many, and it says the kind
+		{"x", carries("tier=back"), "two-tiers"},
+		{"x", carries("tier=side"), ""},
+		{"checkout", carries("tier=front"), "named"},
+	} {
+		c, sure := set.For(&spoorv1.Workload{Kind: "Deployment", Name: tc.name}, tc.labels)
+		got := ""
+		if c != nil {
+			got = c.Metadata.Name
+		}
+		if got != tc.want || !sure {
+			t.Errorf("%s with %v: %q, sure: %v, want %q", tc.name, tc.labels.values, got, sure, tc.want)
+		}
+	}
+	for _, same := range [][2]string{
+		{`{matchLabels: {a: b}}`, `{matchExpressions: [{key: a, operator: In, values: [b]}]}`},
+		{`{matchExpressions: [{key: a, operator: Exists}, {key: b, operator: NotIn, values: [x, y]}]}`, `{matchExpressions: [{key: b, operator: NotIn, values: [y, x, y]}, {key: a, operator: Exists}, {key: a, operator: Exists}]}`},
+	} {
+		if _, err := Parse("f.yaml", []byte(doc("one", same[0])+"---\n"+doc("two", same[1]))); err == nil || !strings.Contains(err.Error(), "a second contract for * * with ") {
+			t.Errorf("%s is another than %s: %v", same[0], same[1], err)
+		}
 	}
 }
 

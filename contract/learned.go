@@ -57,7 +57,7 @@ func (l *Learner) learn(w *spoorv1.Workload, c *Contract, fresh bool) *Learned {
 	}
 	d := &draft{
 		Learned: &Learned{Contract: c, Comments: Comments{}, Missing: s.missing(l)},
-		lesson:  s, agreed: compile(c, 0), fresh: fresh,
+		lesson:  s, agreed: compile(c), fresh: fresh,
 	}
 	if fresh {
 		d.Comments["spec.workload"] = Comment{Below: []string{"owner: {team: ..., oncall: ...}   (who answers for it and who is paged)"}}

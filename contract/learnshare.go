@@ -110,7 +110,7 @@ func (d *draft) shares() {
 		one := &policy{shares: d.agreed.shares[i : i+1]}
 		d.unseen("spec.shares", i, slices.ContainsFunc(facts, func(f *sharedFact) bool { return one.sharesWith(self, f.other, f.example, false) }))
 	}
-	volumes := compile(d.Contract, 0)
+	volumes := compile(d.Contract)
 	state := spec.State
 	if state == "" {
 		state = volumes.state(self.GetKind())

@@ -126,6 +126,11 @@ func flow(v reflect.Value) string {
 			parts = append(parts, scalarText(key)+": "+flow(v.MapIndex(key)))
 		}
 		slices.Sort(parts)
+	case v.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			parts = append(parts, flow(v.Index(i)))
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
 	}
 	return "{" + strings.Join(parts, ", ") + "}"
 }

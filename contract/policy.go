@@ -3,6 +3,7 @@
 package contract
 
 import (
+	"slices"
 	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -14,9 +15,12 @@ const DefaultMaxAge = Duration(10 * time.Minute)
 // policy is a contract made ready for judging.
 type policy struct {
 	contract *Contract
-	// Position in the order of precedence.
-	rank    int
-	id      identity
+	// Position in the order of precedence of its set.
+	rank int
+	id   identity
+	// What is asked of the labels of workloads.
+	conditions []Expression
+
 	owner   *spoorv1.Owner
 	scratch []pathMatcher
 	volumes []pathMatcher
@@ -29,8 +33,8 @@ type agreedShare struct {
 	path *pathMatcher
 }
 
-func compile(c *Contract, rank int) *policy {
-	p := &policy{contract: c, rank: rank, id: c.identity()}
+func compile(c *Contract) *policy {
+	p := &policy{contract: c, id: c.identity(), conditions: c.Spec.Workload.conditions()}
 	if o := c.Spec.Owner; o != (Owner{}) {
 		p.owner = &spoorv1.Owner{Team: o.Team, Oncall: o.Oncall}
 	}
@@ -52,11 +56,16 @@ func compile(c *Contract, rank int) *policy {
 }
 
 func (p *policy) selects(w *spoorv1.Workload, labels Labels) answered {
-	if p.id.name.matches(w.GetName()) && p.id.kind.matches(w.GetKind()) &&
-		p.id.namespace.matches(w.GetNamespace()) && p.id.cluster.matches(w.GetCluster()) {
-		return p.contract.Spec.Workload.MatchLabels.matches(w.GetKind(), labels)
+	if !p.id.name.matches(w.GetName()) || !p.id.kind.matches(w.GetKind()) ||
+		!p.id.namespace.matches(w.GetNamespace()) || !p.id.cluster.matches(w.GetCluster()) ||
+		len(p.conditions) > 0 && slices.Contains(unlabelled, w.GetKind()) {
+		return never
 	}
-	return never
+	answer := always
+	for _, e := range p.conditions {
+		answer = min(answer, e.matches(labels))
+	}
+	return answer
 }
 
 // state is what the workload is held to: what the contract says, else the default of its kind.

@@ -11,6 +11,7 @@ import (
 	"go/token"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -105,16 +106,14 @@ func schemaOf(t *testing.T, typ reflect.Type, comments map[string]string) object
 		return text(`^([^/ ]+/){1,3}[^/ ]+$`)
 	case NamePattern:
 		return text(`^[^/ ]+$`)
+	case Operator:
+		return words(operators)
 	case DNSName:
 		return object{{"type", "string"}, {"pattern", `^[A-Za-z0-9_.*-]+$`}, {"maxLength", 254}}
 	}
+	label := object{{"type", "string"}, {"pattern", labelValue.String()}, {"maxLength", maxLabelPart}}
 	if typ == reflect.TypeFor[Selection]() {
-		return object{
-			{"type", "object"},
-			{"minProperties", 1},
-			{"maxProperties", spoorv1.MaxLabels},
-			{"additionalProperties", object{{"type", "string"}, {"pattern", labelValue.String()}, {"maxLength", maxLabelPart}}},
-		}
+		return object{{"type", "object"}, {"minProperties", 1}, {"maxProperties", spoorv1.MaxLabels}, {"additionalProperties", label}}
 	}
 	switch typ.Kind() {
 	case reflect.String:
@@ -136,11 +135,24 @@ func schemaOf(t *testing.T, typ reflect.Type, comments map[string]string) object
 			t.Fatalf("%s.%s has no comment", typ.Name(), goField.Name)
 		}
 		property := append(object{{"description", comment}}, schemaOf(t, goField.Type, comments)...)
+		set := func(name string, value any) {
+			i := slices.IndexFunc(property, func(m member) bool { return m.name == name })
+			if i < 0 {
+				i = len(property)
+				property = append(property, member{name: name})
+			}
+			property[i].value = value
+		}
 		switch typ.Name() + "." + goField.Name {
 		case "Contract.APIVersion":
-			property = append(property, member{"const", APIVersion})
+			set("const", APIVersion)
 		case "Contract.Kind":
-			property = append(property, member{"const", Kind})
+			set("const", Kind)
+		case "Selector.MatchExpressions":
+			set("minItems", 1)
+			set("maxItems", spoorv1.MaxLabels)
+		case "Expression.Values":
+			set("items", label)
 		}
 		properties = append(properties, member{f.name, property})
 		if f.required {
@@ -164,7 +176,13 @@ func schemaOf(t *testing.T, typ reflect.Type, comments map[string]string) object
 	case Call:
 		one("workload", "dns", "cidr")
 	case Selector:
-		o = append(o, member{"anyOf", []object{{{"required", []string{"kind", "name"}}}, {{"required", []string{"matchLabels"}}}}})
+		o = append(o, member{"anyOf", []object{{{"required", []string{"kind", "name"}}}, {{"required", []string{"matchLabels"}}}, {{"required", []string{"matchExpressions"}}}}})
+	case Expression:
+		operator := func(words ...Operator) member { return member{"operator", object{{"enum", words}}} }
+		o = append(o, member{"oneOf", []object{
+			{{"required", []string{"values"}}, {"properties", object{operator(In, NotIn), {"values", object{{"minItems", 1}}}}}},
+			{{"properties", object{operator(Exists, DoesNotExist), {"values", object{{"maxItems", 0}}}}}},
+		}})
 	case Share:
 		o = append(o, member{"minProperties", 1})
 	}

@@ -100,11 +100,13 @@ func Load(fsys fs.FS) (*Set, error) {
 
 func newSet(contracts []*Contract) *Set {
 	s := &Set{literal: map[kindName][]*policy{}}
-	sorted := slices.SortedStableFunc(slices.Values(contracts), precedence)
-	for rank, c := range sorted {
-		p := compile(c, rank)
-		s.policies = append(s.policies, p)
-		w := c.Spec.Workload
+	for _, c := range contracts {
+		s.policies = append(s.policies, compile(c))
+	}
+	slices.SortStableFunc(s.policies, precedence)
+	for rank, p := range s.policies {
+		p.rank = rank
+		w := p.contract.Spec.Workload
 		if w.Kind.literal() && w.Name.literal() {
 			key := kindName{string(w.Kind), string(w.Name)}
 			s.literal[key] = append(s.literal[key], p)
@@ -116,11 +118,11 @@ func newSet(contracts []*Contract) *Set {
 }
 
 // precedence orders contracts so that of two that select the same workload the more particular one comes first. One that
-// names it comes before one that knows it by its labels, and of those the one with more labels. Then they are
+// names it comes before one that knows it by its labels, and of those the one with more conditions for them. Then they are
 // compared by name, namespace, kind and cluster in this order: a literal part comes before a pattern, and of two
 // patterns the one with more literal characters. What is still equal is ordered by the contracts' names.
-func precedence(a, b *Contract) int {
-	i, j := a.identity(), b.identity()
+func precedence(a, b *policy) int {
+	i, j := a.id, b.id
 	named := func(p NamePattern) int {
 		if p.literal() {
 			return 0
@@ -128,10 +130,10 @@ func precedence(a, b *Contract) int {
 		return 1
 	}
 	return cmp.Or(
-		cmp.Compare(named(i.name), named(j.name)), cmp.Compare(len(b.Spec.Workload.MatchLabels), len(a.Spec.Workload.MatchLabels)),
+		cmp.Compare(named(i.name), named(j.name)), cmp.Compare(len(b.conditions), len(a.conditions)),
 		particular(i.name, j.name), particular(i.namespace, j.namespace),
 		particular(i.kind, j.kind), particular(i.cluster, j.cluster),
-		strings.Compare(a.FullName(), b.FullName()), strings.Compare(a.where(), b.where()))
+		strings.Compare(a.contract.FullName(), b.contract.FullName()), strings.Compare(a.contract.where(), b.contract.where()))
 }
 
 func particular(a, b NamePattern) int {

@@ -70,16 +70,28 @@ type Selector struct {
 	Cluster NamePattern `json:"cluster,omitzero"`
 	// The namespace; on a plain host the name of the node. Left out: metadata.namespace, and when that is left out too, every namespace.
 	Namespace NamePattern `json:"namespace,omitzero"`
-	// The kind of the owner: Deployment, StatefulSet, DaemonSet, Job and so on in Kubernetes; Unit, Container, Session, Host or Kernel elsewhere. Left out beside matchLabels: every kind.
+	// The kind of the owner: Deployment, StatefulSet, DaemonSet, Job and so on in Kubernetes; Unit, Container, Session, Host or Kernel elsewhere. Left out beside matchLabels or matchExpressions: every kind.
 	Kind NamePattern `json:"kind,omitzero"`
-	// The name of the owner, for example checkout or nginx.service. Left out beside matchLabels: every name.
+	// The name of the owner, for example checkout or nginx.service. Left out beside matchLabels or matchExpressions: every name.
 	Name NamePattern `json:"name,omitzero"`
 	// Labels that the pods of the workload carry, or the container, each with exactly this value.
 	MatchLabels Selection `json:"matchLabels,omitzero"`
+	// What else is true of its labels, as in Kubernetes' selectors; all of it must be.
+	MatchExpressions []Expression `json:"matchExpressions,omitzero"`
 }
 
 // Selection is labels that a workload must have.
 type Selection map[string]string
+
+// Expression is something that is true of one label.
+type Expression struct {
+	// The key of the label.
+	Key string `json:"key"`
+	// In: the label has one of the values. NotIn: it has none of them, or there is no such label. Exists: there is one, whatever its value. DoesNotExist: there is none.
+	Operator Operator `json:"operator"`
+	// The values of In and NotIn.
+	Values []string `json:"values,omitzero"`
+}
 
 // Owner is whom to ask about a workload.
 type Owner struct {

@@ -6,13 +6,10 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
-
-	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
 // Validate checks a contract that was not parsed, in the words that Parse would use but without a position.
@@ -154,61 +151,6 @@ func (c *Contract) validateNames(found *problems) {
 	}
 	c.validateSelector(found)
 }
-
-// validateSelector: a workload is selected by its kind and name, or by its labels.
-func (c *Contract) validateSelector(found *problems) {
-	const at = "spec.workload"
-	w := c.Spec.Workload
-	if f := checkKind(string(w.Kind)); f != nil && w.Kind != "" {
-		found.path(at+".kind", f.fix, at+".kind: %s", f.problem)
-	}
-	_, written := found.places[at]
-	if found.spoilt[at] || !written && reflect.ValueOf(w).IsZero() { // missing altogether
-		return
-	}
-	instead := ""
-	if w.Kind == "" && w.Name == "" {
-		instead = ", or select by labels: matchLabels: {app: ...}"
-	}
-	for _, part := range []struct {
-		name  string
-		value NamePattern
-	}{{"kind", w.Kind}, {"name", w.Name}} {
-		if name := join(at, part.name); part.value == "" && w.MatchLabels == nil && !found.spoilt[name] {
-			found.path(name, "add "+part.name+": ..."+instead, "%s is missing", name)
-		}
-	}
-	if w.MatchLabels != nil && len(w.MatchLabels) == 0 {
-		found.path(at+".matchLabels", "write a label, for example {app: checkout}, or leave it out", "%s.matchLabels is empty", at)
-	}
-	if n := len(w.MatchLabels); n > spoorv1.MaxLabels {
-		found.path(at+".matchLabels", "write those that matter", "%s.matchLabels has %d labels, more than %d are kept of any workload", at, n, spoorv1.MaxLabels)
-	}
-	for _, key := range slices.Sorted(maps.Keys(w.MatchLabels)) {
-		value := w.MatchLabels[key]
-		field := join(at+".matchLabels", key)
-		prefix, name, prefixed := strings.Cut(key, "/")
-		if !prefixed {
-			prefix, name = "", key
-		}
-		switch {
-		case found.spoilt[field]:
-		case name == "" || len(name) > maxLabelPart || !labelValue.MatchString(name) || prefixed && !objectName.MatchString(prefix):
-			found.path(field, "write a key as Kubernetes has it, for example app.kubernetes.io/name", "%s: %q cannot be the key of a label", at+".matchLabels", clip(key))
-		case !spoorv1.LabelIsKept(key):
-			found.path(field, "choose a label that people gave to the workload", "%s: %s is of one pod, one revision or a container runtime, and is not kept", at+".matchLabels", key)
-		case strings.Contains(value, "*"):
-			found.path(field, "write the whole value; in kind and name * stands for any characters", "%s: %q has a wildcard, and labels are matched as they are", field, clip(value))
-		case len(value) > maxLabelPart || !labelValue.MatchString(value):
-			found.path(field, "write letters, digits, -, _ and ., at most 63", "%s: %q cannot be the value of a label", field, clip(value))
-		}
-	}
-}
-
-// Kubernetes' form for values of labels, and for their keys behind the slash, which must not be empty.
-var labelValue = regexp.MustCompile(`^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$`)
-
-const maxLabelPart = 63
 
 // objectNameFrom makes a name of whatever somebody wrote.
 func objectNameFrom(s string) string {

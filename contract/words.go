@@ -22,7 +22,7 @@ const (
 var states = []string{string(Stateless), string(Stateful)}
 
 // UnmarshalText reads stateless or stateful.
-func (s *State) UnmarshalText(text []byte) error { return oneOf(s, text, "state", states) }
+func (s *State) UnmarshalText(text []byte) error { return oneOf(s, text, "a state", states) }
 
 // DefaultState is what a workload is held to when its contract says nothing about state: what its kind
 // promises. Kinds that promise nothing either way give "", which is not judged. That includes DaemonSet,
@@ -51,7 +51,7 @@ const (
 var transports = []string{string(TCP), string(UDP), string(SCTP)}
 
 // UnmarshalText reads tcp, udp or sctp.
-func (t *Transport) UnmarshalText(text []byte) error { return oneOf(t, text, "transport", transports) }
+func (t *Transport) UnmarshalText(text []byte) error { return oneOf(t, text, "a transport", transports) }
 
 // orTCP is the transport that is meant when none is written.
 func (t Transport) orTCP() Transport {
@@ -98,7 +98,25 @@ var classes = []string{
 }
 
 // UnmarshalText reads the name of a class.
-func (c *Class) UnmarshalText(text []byte) error { return oneOf(c, text, "class", classes) }
+func (c *Class) UnmarshalText(text []byte) error { return oneOf(c, text, "a class", classes) }
+
+// Operator is how an expression compares a label, in the words of Kubernetes.
+type Operator string
+
+const (
+	In           Operator = "In"
+	NotIn        Operator = "NotIn"
+	Exists       Operator = "Exists"
+	DoesNotExist Operator = "DoesNotExist"
+)
+
+var operators = []string{string(In), string(NotIn), string(Exists), string(DoesNotExist)}
+
+// UnmarshalText reads In, NotIn, Exists or DoesNotExist.
+func (o *Operator) UnmarshalText(text []byte) error { return oneOf(o, text, "an operator", operators) }
+
+// hasValues says whether the operator compares with values.
+func (o Operator) hasValues() bool { return o == In || o == NotIn }
 
 func oneOf[T ~string](dst *T, text []byte, what string, words []string) error {
 	s := string(text)
@@ -110,7 +128,7 @@ func oneOf[T ~string](dst *T, text []byte, what string, words []string) error {
 	if word, ok := nearest(s, words); ok {
 		fix = "write " + word
 	}
-	return faultf(fix, "%q is not a %s", s, what)
+	return faultf(fix, "%q is not %s", s, what)
 }
 
 // Purpose says in one word what a call is for.

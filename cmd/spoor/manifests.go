@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
@@ -30,8 +32,8 @@ type manifest struct {
 		Namespace string `json:"namespace"`
 	} `json:"metadata"`
 	Spec struct {
-		// Of a Service the labels themselves, of what pods belong to those in matchLabels.
-		Selector map[string]any `json:"selector"`
+		// Of a Service the labels themselves, of what pods belong to metav1.LabelSelector.
+		Selector json.RawMessage `json:"selector"`
 		Template struct {
 			Metadata struct {
 				Labels map[string]string `json:"labels"`
@@ -63,8 +65,9 @@ type container struct {
 
 // owner is how pods are selected, what labels they carry, and what is in them.
 type owner struct {
-	selector, labels map[string]string
-	containers       []container
+	selector   export.LabelSelector
+	labels     map[string]string
+	containers []container
 }
 
 // manifests are what a cluster is made of, as far as policies need it.
@@ -129,31 +132,30 @@ func (f *manifests) collect(m *manifest) {
 	if m.Kind == "DaemonSet" {
 		f.nodeResolver(m.Spec.Template.Spec.Containers)
 	}
-	match, _ := m.Spec.Selector["matchLabels"].(map[string]any)
-	if selector := texts(match); len(selector) > 0 {
+	if selector, ok := m.selector(); ok {
 		f.owners[ownerName{namespace, m.Kind, m.Metadata.Name}] = owner{selector, m.Spec.Template.Metadata.Labels, m.Spec.Template.Spec.Containers}
 	}
 }
 
-// texts are labels; nil when some are not.
-func texts(labels map[string]any) map[string]string {
-	out := map[string]string{}
-	for key, value := range labels {
-		text, ok := value.(string)
-		if !ok {
-			return nil
-		}
-		out[key] = text
+// selector is how an object finds its pods; false for one that has none, or none that is about labels.
+func (m *manifest) selector() (export.LabelSelector, bool) {
+	var s metav1.LabelSelector
+	if len(m.Spec.Selector) == 0 || json.Unmarshal(m.Spec.Selector, &s) != nil {
+		return export.LabelSelector{}, false
 	}
-	return out
+	out := export.LabelSelector{MatchLabels: s.MatchLabels}
+	for _, e := range s.MatchExpressions {
+		out.MatchExpressions = append(out.MatchExpressions, export.Expression{Key: e.Key, Operator: string(e.Operator), Values: e.Values})
+	}
+	return out, len(out.MatchLabels) > 0 || len(out.MatchExpressions) > 0
 }
 
 func (f *manifests) service(m *manifest, namespace string) {
-	selector := texts(m.Spec.Selector)
-	if len(selector) == 0 {
+	var selector map[string]string
+	if len(m.Spec.Selector) == 0 || json.Unmarshal(m.Spec.Selector, &selector) != nil || len(selector) == 0 {
 		return
 	}
-	pods := export.Pods{Namespace: namespace, Labels: selector}
+	pods := export.Pods{Namespace: namespace, By: export.LabelSelector{MatchLabels: selector}}
 	// Kubernetes' own resolver, and OpenShift's.
 	if namespace == "kube-system" && m.Metadata.Name == "kube-dns" || namespace == "openshift-dns" && m.Metadata.Name == "dns-default" {
 		f.resolver = pods
@@ -197,7 +199,7 @@ func (f *manifests) nodeResolver(containers []container) {
 // options are the manifests as an export asks for them.
 func (f *manifests) options() export.Options {
 	return export.Options{
-		PodLabels: func(namespace, kind, name string) (map[string]string, bool) {
+		Selector: func(namespace, kind, name string) (export.LabelSelector, bool) {
 			o, ok := f.owners[ownerName{namespace, kind, name}]
 			return o.selector, ok
 		},

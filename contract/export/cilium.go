@@ -82,7 +82,7 @@ func ToCilium(c *contract.Contract, o Options) (*CiliumNetworkPolicy, []Limit, e
 	p := &CiliumNetworkPolicy{
 		APIVersion: "cilium.io/v2", Kind: "CiliumNetworkPolicy",
 		Metadata: Meta{Name: c.Metadata.Name, Namespace: self.Namespace},
-		Spec:     CiliumSpec{EndpointSelector: LabelSelector{self.Labels}},
+		Spec:     CiliumSpec{EndpointSelector: self.By},
 	}
 	e.own = self.Namespace
 	if c.Spec.Callers != nil || c.Spec.Listens != nil {
@@ -117,13 +117,10 @@ func ciliumPorts(ports []podPorts) []CiliumPorts {
 }
 
 func endpoints(p Pods) []LabelSelector {
-	labels := map[string]string{}
-	for key, value := range p.Labels {
-		labels["k8s:"+key] = value
-	}
+	by := p.By.prefixed("k8s:")
 	// Without a namespace a selector means the policy's own.
-	labels[namespaceLabel] = p.Namespace
-	return []LabelSelector{{labels}}
+	by.MatchLabels[namespaceLabel] = p.Namespace
+	return []LabelSelector{by}
 }
 
 func (e *exporter) ciliumIngress() []CiliumIngress {

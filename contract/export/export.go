@@ -20,33 +20,32 @@ import (
 	"github.com/spoor/spoor/contract"
 )
 
-// ErrNoLabels means that Options.PodLabels does not know the workload of a contract.
+// ErrNoLabels means that Options.Selector does not know the workload of a contract.
 var ErrNoLabels = errors.New("nobody said the labels")
 
 // Options say what a contract does not.
 type Options struct {
-	// PodLabels returns labels that the pods of a workload carry and others of its namespace do not: those of its
-	// selector. False when they are not known.
-	PodLabels func(namespace, kind, name string) (map[string]string, bool)
+	// Selector is how the pods of a workload are told from others of its namespace. False when that is not known.
+	Selector func(namespace, kind, name string) (LabelSelector, bool)
 	// TemplateLabels returns all labels that the pods of a workload carry, for services to select them by; nil when they are not known.
 	TemplateLabels func(namespace, kind, name string) map[string]string
 	// Services are those of the cluster; without them ports that are called are taken as ports of pods.
 	Services []Service
-	// Resolver is where pods resolve names. Zero means the usual one, labels k8s-app=kube-dns in kube-system.
+	// Resolver is where pods resolve names, by their labels. Zero means the usual one, labels k8s-app=kube-dns in kube-system.
 	Resolver Pods
 	// NodeResolvers are addresses at which a resolver of each node answers the pods there, beside the usual one.
 	NodeResolvers []string
 }
 
-// Pods are pods of one namespace, by labels.
+// Pods are pods of one namespace.
 type Pods struct {
 	Namespace string
-	Labels    map[string]string
+	By        LabelSelector
 }
 
 func (o Options) resolver() Pods {
 	if o.Resolver.Namespace == "" {
-		return Pods{Namespace: "kube-system", Labels: map[string]string{"k8s-app": "kube-dns"}}
+		return Pods{"kube-system", LabelSelector{MatchLabels: map[string]string{"k8s-app": "kube-dns"}}}
 	}
 	return o.Resolver
 }
@@ -79,9 +78,49 @@ type Meta struct {
 	Namespace string `yaml:"namespace,omitempty"`
 }
 
-// LabelSelector selects by labels; without labels it selects everything.
+// LabelSelector selects by labels; an empty one selects everything.
 type LabelSelector struct {
-	MatchLabels map[string]string `yaml:"matchLabels,omitempty"`
+	MatchLabels      map[string]string `yaml:"matchLabels,omitempty"`
+	MatchExpressions []Expression      `yaml:"matchExpressions,omitempty"`
+}
+
+// Expression is something that is true of one label.
+type Expression struct {
+	Key      string   `yaml:"key"`
+	Operator string   `yaml:"operator"`
+	Values   []string `yaml:"values,omitempty"`
+}
+
+// and selects what both select.
+func (s LabelSelector) and(w contract.Selector) LabelSelector {
+	both := LabelSelector{maps.Clone(s.MatchLabels), slices.Clone(s.MatchExpressions)}
+	for _, key := range slices.Sorted(maps.Keys(w.MatchLabels)) {
+		switch value, taken := s.MatchLabels[key]; {
+		case !taken && both.MatchLabels == nil:
+			both.MatchLabels = map[string]string{key: w.MatchLabels[key]}
+		case !taken:
+			both.MatchLabels[key] = w.MatchLabels[key]
+		case value != w.MatchLabels[key]: // nothing has both values
+			both.MatchExpressions = append(both.MatchExpressions, Expression{key, string(contract.In), []string{w.MatchLabels[key]}})
+		}
+	}
+	for _, e := range w.MatchExpressions {
+		both.MatchExpressions = append(both.MatchExpressions, Expression{e.Key, string(e.Operator), slices.Clone(e.Values)})
+	}
+	return both
+}
+
+// prefixed is the selector with something before each key.
+func (s LabelSelector) prefixed(prefix string) LabelSelector {
+	out := LabelSelector{MatchLabels: map[string]string{}}
+	for key, value := range s.MatchLabels {
+		out.MatchLabels[prefix+key] = value
+	}
+	for _, e := range s.MatchExpressions {
+		e.Key = prefix + e.Key
+		out.MatchExpressions = append(out.MatchExpressions, e)
+	}
+	return out
 }
 
 // selected finds the pods that the exporter's contract is about: those of one workload, or those with its labels.
@@ -93,7 +132,7 @@ func (e *exporter) selected() (Pods, error) {
 		namespace = c.Metadata.Namespace
 	}
 	parts := []struct{ field, value string }{{"namespace", namespace}, {"kind", string(w.Kind)}, {"name", string(w.Name)}}
-	byLabels := len(w.MatchLabels) > 0 && !isOne(string(w.Name))
+	byLabels := w.ByLabels() && !isOne(string(w.Name))
 	if byLabels {
 		parts = parts[:1]
 	}
@@ -106,32 +145,31 @@ func (e *exporter) selected() (Pods, error) {
 		return Pods{}, fmt.Errorf("export %s: a %s is no pod, and a network policy is about pods", c.FullName(), w.Kind)
 	}
 	if byLabels {
-		e.limit("spec.workload.matchLabels", contract.Other, "a policy is about every pod of the namespace with these labels, also when another contract names its workload, or it is of another kind or name")
-		return Pods{Namespace: namespace, Labels: maps.Clone(map[string]string(w.MatchLabels))}, nil
+		e.limit("spec.workload", contract.Other, "a policy is about every pod of the namespace with these labels, also when another contract names its workload, or it is of another kind or name")
+		return Pods{namespace, LabelSelector{}.and(w)}, nil
 	}
-	labels, ok := o.labels(namespace, string(w.Kind), string(w.Name))
+	by, ok := o.selector(namespace, string(w.Kind), string(w.Name))
 	if !ok {
 		return Pods{}, fmt.Errorf("export %s: %w of the pods of %s %s/%s", c.FullName(), ErrNoLabels, w.Kind, namespace, w.Name)
 	}
-	maps.Copy(labels, w.MatchLabels)
-	return Pods{Namespace: namespace, Labels: labels}, nil
+	return Pods{namespace, by.and(w)}, nil
 }
 
 // isOne says whether a part of a selector is written out.
 func isOne(part string) bool { return part != "" && !strings.Contains(part, "*") }
 
-func (o Options) labels(namespace, kind, name string) (map[string]string, bool) {
-	if o.PodLabels == nil {
-		return nil, false
+func (o Options) selector(namespace, kind, name string) (LabelSelector, bool) {
+	if o.Selector == nil {
+		return LabelSelector{}, false
 	}
-	labels, ok := o.PodLabels(namespace, kind, name)
-	return maps.Clone(labels), ok && len(labels) > 0
+	by, ok := o.Selector(namespace, kind, name)
+	return by, ok && (len(by.MatchLabels) > 0 || len(by.MatchExpressions) > 0)
 }
 
 // hostKinds are the kinds of workloads that are no pods.
 var hostKinds = []string{"Unit", "Container", "Session", "Host", "Kernel"}
 
-// peers is which pods a reference means. An empty namespace means all, no labels mean all of the namespace.
+// peers is which pods a reference means. An empty namespace means all, an empty selector all of the namespace.
 type peers struct {
 	Pods
 	// All that they carry, where their owner is known.
@@ -164,11 +202,12 @@ func (o Options) find(ref contract.Ref, own string) (peers, string) {
 	case namespace == "":
 		return peers{}, "the labels of its pods may differ from namespace to namespace"
 	}
-	labels, ok := o.labels(namespace, kind, name)
+	by, ok := o.selector(namespace, kind, name)
 	if !ok {
 		return peers{}, "the labels of its pods are not known"
 	}
-	who := peers{Pods: Pods{Namespace: namespace, Labels: labels}, labels: maps.Clone(labels)}
+	who := peers{Pods: Pods{namespace, by}, labels: map[string]string{}}
+	maps.Copy(who.labels, by.MatchLabels)
 	if o.TemplateLabels != nil {
 		maps.Copy(who.labels, o.TemplateLabels(namespace, kind, name))
 	}

@@ -85,15 +85,24 @@ var pods = []pod{
 }
 
 var options = Options{
-	PodLabels: func(namespace, kind, name string) (map[string]string, bool) {
+	Selector: func(namespace, kind, name string) (LabelSelector, bool) {
 		for _, p := range pods {
 			if p.workload.GetNamespace() == namespace && p.workload.GetKind() == kind && p.workload.GetName() == name {
-				return map[string]string{"app": name}, true
+				return withLabels("app", name), true
 			}
 		}
-		return nil, false
+		return LabelSelector{}, false
 	},
-	Resolver: Pods{Namespace: "kube-system", Labels: map[string]string{"app": "coredns"}},
+	Resolver: Pods{"kube-system", withLabels("app", "coredns")},
+}
+
+// withLabels selects by labels, each a key and a value.
+func withLabels(pairs ...string) LabelSelector {
+	s := LabelSelector{MatchLabels: map[string]string{}}
+	for i := 0; i < len(pairs); i += 2 {
+		s.MatchLabels[pairs[i]] = pairs[i+1]
+	}
+	return s
 }
 
 func golden(t *testing.T, name string, object any, limits []Limit) {
@@ -218,7 +227,7 @@ func TestNothingAllowedAndNothingJudged(t *testing.T) {
 	if err != nil || limits != nil {
 		t.Fatal(err, limits)
 	}
-	if diff := cmp.Diff(NetworkPolicySpec{PodSelector: LabelSelector{map[string]string{"app": "checkout"}}, PolicyTypes: []string{"Ingress", "Egress"}}, p.Spec); diff != "" {
+	if diff := cmp.Diff(NetworkPolicySpec{PodSelector: withLabels("app", "checkout"), PolicyTypes: []string{"Ingress", "Egress"}}, p.Spec); diff != "" {
 		t.Error(diff)
 	}
 	cilium, _, err := ToCilium(with("  callers: []\n  calls: []\n"), options)
@@ -265,12 +274,12 @@ spec:
 	with := options
 	with.Resolver = Pods{}
 	with.TemplateLabels = func(_, _, name string) map[string]string { return map[string]string{"app": name, "tier": "back"} }
-	shop, data := Pods{"shop", map[string]string{"app": "payments", "tier": "back"}}, Pods{"data", map[string]string{"app": "db"}}
+	shop, data := Pods{"shop", withLabels("app", "payments", "tier", "back")}, Pods{"data", withLabels("app", "db")}
 	with.Services = []Service{
 		{Pods: shop, Port: 80, Target: PodPort{Name: "http"}},
 		{Pods: shop, Port: 80, Transport: contract.UDP, Target: PodPort{Number: 1}},
-		{Pods: Pods{"lab", shop.Labels}, Port: 80, Target: PodPort{Number: 2}},
-		{Pods: Pods{"shop", map[string]string{"app": "other"}}, Port: 80, Target: PodPort{Number: 3}},
+		{Pods: Pods{"lab", shop.By}, Port: 80, Target: PodPort{Number: 2}},
+		{Pods: Pods{"shop", withLabels("app", "other")}, Port: 80, Target: PodPort{Number: 3}},
 		{Pods: data, Port: 5432, Target: PodPort{Number: 15432}},
 		{Pods: data, Port: 7000, Target: PodPort{Number: 4}},
 		{Pods: with.resolver(), Port: 53, Transport: contract.UDP, Target: PodPort{Number: 5353}},
@@ -330,9 +339,22 @@ func TestWhatCannotBeExported(t *testing.T) {
 
 // A contract that selects by labels needs no manifests, and says whom its policy concerns besides.
 func TestPoliciesByLabels(t *testing.T) {
-	for selector, want := range map[string]map[string]string{
-		`{matchLabels: {tier: front, app: web}}`:                           {"tier": "front", "app": "web"},
-		`{kind: Deployment, name: checkout, matchLabels: {track: canary}}`: {"app": "checkout", "track": "canary"},
+	expressions := []Expression{{"canary", "DoesNotExist", nil}, {"zone", "In", []string{"a", "b"}}}
+	both := withLabels("tier", "front")
+	both.MatchExpressions = expressions
+	checkout := withLabels("app", "checkout")
+	checkout.MatchExpressions = expressions
+	nobody := withLabels("app", "checkout")
+	nobody.MatchExpressions = []Expression{{"app", "In", []string{"other"}}}
+	const written = "matchExpressions: [{key: canary, operator: DoesNotExist}, {key: zone, operator: In, values: [a, b]}]"
+	for selector, want := range map[string]LabelSelector{
+		`{matchLabels: {tier: front, app: web}}`:                           withLabels("tier", "front", "app", "web"),
+		`{kind: Deployment, name: checkout, matchLabels: {track: canary}}`: withLabels("app", "checkout", "track", "canary"),
+		`{kind: Deployment, name: checkout, matchLabels: {app: other}}`:    nobody,
+		`{kind: Deployment, name: checkout, matchLabels: {app: checkout}}`: withLabels("app", "checkout"),
+		`{` + written + `}`:                                   {MatchExpressions: expressions},
+		`{matchLabels: {tier: front}, ` + written + `}`:       both,
+		`{kind: Deployment, name: checkout, ` + written + `}`: checkout,
 	} {
 		c := parse(t, "apiVersion: spoor.dev/v1\nkind: Contract\nmetadata: {name: c, namespace: shop}\nspec: {listens: [{port: 80}], workload: "+selector+"}\n")
 		limited := 1
@@ -340,13 +362,43 @@ func TestPoliciesByLabels(t *testing.T) {
 			limited = 0
 		}
 		p, limits, err := ToNetworkPolicy(c, options)
-		if err != nil || !maps.Equal(p.Spec.PodSelector.MatchLabels, want) || len(limits) != limited || p.Metadata.Namespace != "shop" {
-			t.Errorf("%s: %v %v %+v", selector, err, limits, p)
+		if err != nil || len(limits) != limited || p.Metadata.Namespace != "shop" {
+			t.Errorf("%s: %v %v", selector, err, limits)
+		}
+		if diff := cmp.Diff(want, p.Spec.PodSelector); diff != "" {
+			t.Errorf("%s: %s", selector, diff)
 		}
 		cilium, limits, err := ToCilium(c, options)
-		if err != nil || !maps.Equal(cilium.Spec.EndpointSelector.MatchLabels, want) || len(limits) != limited {
-			t.Errorf("%s: %v %v %+v", selector, err, limits, cilium)
+		if err != nil || len(limits) != limited {
+			t.Errorf("%s: %v %v", selector, err, limits)
 		}
+		if diff := cmp.Diff(want, cilium.Spec.EndpointSelector); diff != "" {
+			t.Errorf("%s: %s", selector, diff)
+		}
+	}
+}
+
+// What belongs to an owner that finds its pods by expressions is found by these.
+func TestPeersByExpressions(t *testing.T) {
+	c := parse(t, "apiVersion: spoor.dev/v1\nkind: Contract\nmetadata: {name: c, namespace: shop}\nspec: {workload: {kind: Deployment, name: checkout}, callers: [{workload: Deployment/web}]}\n")
+	o := options
+	o.Selector = func(_, _, name string) (LabelSelector, bool) {
+		return LabelSelector{MatchExpressions: []Expression{{"app", "In", []string{name}}}}, true
+	}
+	p, _, err := ToNetworkPolicy(c, o)
+	if err != nil || len(p.Spec.Ingress) != 1 {
+		t.Fatal(err, p)
+	}
+	if diff := cmp.Diff([]Expression{{"app", "In", []string{"web"}}}, p.Spec.Ingress[0].From[0].PodSelector.MatchExpressions); diff != "" {
+		t.Error(diff)
+	}
+	cilium, _, err := ToCilium(c, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := LabelSelector{map[string]string{namespaceLabel: "shop"}, []Expression{{"k8s:app", "In", []string{"web"}}}}
+	if diff := cmp.Diff([]LabelSelector{want}, cilium.Spec.Ingress[0].FromEndpoints); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -77,7 +77,7 @@ func ToNetworkPolicy(c *contract.Contract, o Options) (*NetworkPolicy, []Limit, 
 	p := &NetworkPolicy{
 		APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy",
 		Metadata: Meta{Name: c.Metadata.Name, Namespace: self.Namespace},
-		Spec:     NetworkPolicySpec{PodSelector: LabelSelector{self.Labels}},
+		Spec:     NetworkPolicySpec{PodSelector: self.By},
 	}
 	e.own = self.Namespace
 	if c.Spec.Callers != nil || c.Spec.Listens != nil {
@@ -130,7 +130,7 @@ func policyPorts(ports []podPorts) []PolicyPort {
 }
 
 func podPeer(p Pods) PolicyPeer {
-	peer := PolicyPeer{NamespaceSelector: &LabelSelector{}, PodSelector: &LabelSelector{p.Labels}}
+	peer := PolicyPeer{NamespaceSelector: &LabelSelector{}, PodSelector: &p.By}
 	if p.Namespace != "" {
 		peer.NamespaceSelector.MatchLabels = map[string]string{namespaceName: p.Namespace}
 	}

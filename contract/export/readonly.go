@@ -77,7 +77,7 @@ func ToReadOnlyRoot(c *contract.Contract, container string, mounted []string) (*
 	w := c.Spec.Workload
 	version, ok := apiVersions[string(w.Kind)]
 	if !ok || !isOne(string(w.Name)) {
-		return nil, nil, fmt.Errorf("export %s: a read-only root can be patched into one Deployment, ReplicaSet, StatefulSet, DaemonSet or Job, not into %s", c.FullName(), strings.Join(strings.Fields(fmt.Sprint(w.Kind, " ", w.Name, " ", w.MatchLabels)), " "))
+		return nil, nil, fmt.Errorf("export %s: a read-only root can be patched into one Deployment, ReplicaSet, StatefulSet, DaemonSet or Job, not into %s", c.FullName(), strings.Join(strings.Fields(fmt.Sprint(w.Kind, " ", w.Name, " ", w.Labels())), " "))
 	}
 	namespace := string(w.Namespace)
 	if namespace == "" {

@@ -12,6 +12,7 @@ import (
 
 // Service is a port of a Kubernetes Service: whoever calls it calls another port of the pods behind it.
 type Service struct {
+	// By their labels: a Service knows no expressions.
 	Pods Pods
 	Port uint16
 	// Empty for TCP.
@@ -62,7 +63,7 @@ func (e *exporter) dnsPorts() []podPorts {
 	var ports []podPorts
 	for _, t := range []contract.Transport{contract.UDP, contract.TCP} {
 		resolver := e.options.resolver()
-		ports = append(ports, e.behind("", peers{Pods: resolver, labels: resolver.Labels}, contract.Listen{Port: contract.Port(53), Transport: t})...)
+		ports = append(ports, e.behind("", peers{Pods: resolver, labels: resolver.By.MatchLabels}, contract.Listen{Port: contract.Port(53), Transport: t})...)
 	}
 	return ports
 }
@@ -94,10 +95,10 @@ func (e *exporter) behind(line string, who peers, called contract.Listen) []podP
 
 // selects says whether a service has the pods behind it. Pods that are known by their namespace alone are not.
 func (s *Service) selects(who peers) bool {
-	if s.Pods.Namespace != who.Namespace || len(s.Pods.Labels) == 0 {
+	if s.Pods.Namespace != who.Namespace || len(s.Pods.By.MatchLabels) == 0 {
 		return false
 	}
-	for key, value := range s.Pods.Labels {
+	for key, value := range s.Pods.By.MatchLabels {
 		if who.labels[key] != value {
 			return false
 		}
