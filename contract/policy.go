@@ -58,7 +58,7 @@ func compile(c *Contract) *policy {
 func (p *policy) selects(w *spoorv1.Workload, labels Labels) answered {
 	if !p.id.name.matches(w.GetName()) || !p.id.kind.matches(w.GetKind()) ||
 		!p.id.namespace.matches(w.GetNamespace()) || !p.id.cluster.matches(w.GetCluster()) ||
-		len(p.conditions) > 0 && slices.Contains(unlabelled, w.GetKind()) {
+		len(p.conditions) > 0 && slices.Contains(unlabelled, w.GetKind()) || p.contract.podsOnly && spoorv1.IsNodeKind(w.GetKind()) {
 		return never
 	}
 	answer := always

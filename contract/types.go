@@ -27,6 +27,8 @@ type Contract struct {
 	// Where the document begins; empty and 0 for a contract that was not parsed.
 	file string
 	line int
+	// It is about no workload of a node's own, whatever it selects.
+	podsOnly bool
 }
 
 // Metadata names a contract; it is Kubernetes' own, as far as a file needs it.
@@ -174,6 +176,13 @@ func (c *Contract) FullName() string {
 // Position returns the file that the contract was parsed from and the line where its document begins,
 // or "" and 0.
 func (c *Contract) Position() (file string, line int) { return c.file, c.line }
+
+// Within narrows a contract to the pods of one namespace of a cluster. Whatever it selects, it is then about none of what runs on a node beside
+// these, also where a node is called as the namespace is. The contract must not be in a set yet.
+func (c *Contract) Within(cluster, namespace string) {
+	c.Spec.Workload.Cluster, c.Spec.Workload.Namespace = NamePattern(cluster), NamePattern(namespace)
+	c.podsOnly = true
+}
 
 // namespace is the namespace pattern that the contract selects by, "" for all.
 func (c *Contract) namespace() NamePattern {

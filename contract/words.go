@@ -51,7 +51,9 @@ const (
 var transports = []string{string(TCP), string(UDP), string(SCTP)}
 
 // UnmarshalText reads tcp, udp or sctp.
-func (t *Transport) UnmarshalText(text []byte) error { return oneOf(t, text, "a transport", transports) }
+func (t *Transport) UnmarshalText(text []byte) error {
+	return oneOf(t, text, "a transport", transports)
+}
 
 // orTCP is the transport that is meant when none is written.
 func (t Transport) orTCP() Transport {
@@ -339,18 +341,16 @@ func partMatches(pattern NamePattern, part, own string) bool {
 	return pattern.matches(part)
 }
 
-// knownKinds are the kinds that Spoor itself tells apart; owners of other kinds exist too.
-var knownKinds = []string{
-	"Deployment", "ReplicaSet", "ReplicationController", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod", "Node",
-	"Unit", "Container", "Session", "Host", "Kernel",
-}
+// podKinds are the kinds of owners of pods that Spoor knows; there are others too.
+var podKinds = []string{"Deployment", "ReplicaSet", "ReplicationController", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod", "Node"}
 
 // checkKind finds kinds that are almost certainly misspelt: a known one but for a letter or its case.
 func checkKind(kind string) *fault {
-	if slices.Contains(knownKinds, kind) || strings.Contains(kind, "*") {
+	kinds := append(spoorv1.NodeKinds(), podKinds...)
+	if slices.Contains(kinds, kind) || strings.Contains(kind, "*") {
 		return nil
 	}
-	for _, known := range knownKinds {
+	for _, known := range kinds {
 		if strings.EqualFold(kind, known) || strings.EqualFold(kind, known+"s") || len(kind) > 4 && distance(strings.ToLower(kind), strings.ToLower(known)) == 1 {
 			return faultf("write "+known, "%q is not a kind of workload", kind)
 		}

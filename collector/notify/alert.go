@@ -21,15 +21,12 @@ const (
 	maxEvidence   = 20
 )
 
-// hostKinds are the kinds of workloads whose namespace is the node's name.
-var hostKinds = map[string]bool{"Unit": true, "Container": true, "Session": true, "Kernel": true, "Host": true}
-
 // labels say what a finding is and whom it concerns: what an Alertmanager routes, groups and silences by. No value is
 // empty, which there is the same as no label.
 func labels(f *spoorv1.Finding) map[string]string {
 	w := f.GetWorkload()
 	node := ""
-	if hostKinds[w.GetKind()] {
+	if spoorv1.IsNodeKind(w.GetKind()) {
 		node = w.GetNamespace()
 	}
 	all := map[string]string{

@@ -17,6 +17,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/contract"
 )
 
@@ -141,7 +142,7 @@ func (e *exporter) selected() (Pods, error) {
 			return Pods{}, fmt.Errorf("export %s: spec.workload.%s is %q; only a contract for one workload, or for labels in one namespace, can be exported", c.FullName(), part.field, part.value)
 		}
 	}
-	if slices.Contains(hostKinds, string(w.Kind)) {
+	if spoorv1.IsNodeKind(string(w.Kind)) {
 		return Pods{}, fmt.Errorf("export %s: a %s is no pod, and a network policy is about pods", c.FullName(), w.Kind)
 	}
 	if byLabels {
@@ -166,9 +167,6 @@ func (o Options) selector(namespace, kind, name string) (LabelSelector, bool) {
 	return by, ok && (len(by.MatchLabels) > 0 || len(by.MatchExpressions) > 0)
 }
 
-// hostKinds are the kinds of workloads that are no pods.
-var hostKinds = []string{"Unit", "Container", "Session", "Host", "Kernel"}
-
 // peers is which pods a reference means. An empty namespace means all, an empty selector all of the namespace.
 type peers struct {
 	Pods
@@ -185,7 +183,7 @@ func (o Options) find(ref contract.Ref, own string) (peers, string) {
 	switch {
 	case ref.Cluster != "" && ref.Cluster != "*":
 		return peers{}, "pods of another cluster cannot be selected"
-	case slices.Contains(hostKinds, kind):
+	case spoorv1.IsNodeKind(kind):
 		return peers{}, "a " + kind + " runs on a node and is no pod; allow its node's addresses"
 	case namespace != "*" && strings.Contains(namespace, "*"):
 		return peers{}, "namespaces cannot be selected by a part of their name"

@@ -2,6 +2,18 @@
 
 package spoorv1
 
+import "slices"
+
+// nodeKinds are the kinds of workloads that are a node's own.
+var nodeKinds = []string{"Unit", "Container", "Session", "Host", "Kernel"}
+
+// NodeKinds returns the kinds of workloads that are a node's own: what runs there beside its pods, or where there are none. Their namespace
+// is the node's name.
+func NodeKinds() []string { return slices.Clone(nodeKinds) }
+
+// IsNodeKind says whether a kind is one of NodeKinds.
+func IsNodeKind(kind string) bool { return slices.Contains(nodeKinds, kind) }
+
 // Same reports whether two workloads have the same name in the same place. Two that are nil do.
 func (x *Workload) Same(other *Workload) bool {
 	return x.GetName() == other.GetName() && x.GetKind() == other.GetKind() && x.GetNamespace() == other.GetNamespace() &&

@@ -28,3 +28,10 @@ func TestWorkload(t *testing.T) {
 		t.Errorf("Path() = %q, want %q", got, want)
 	}
 }
+
+func TestNodeKinds(t *testing.T) {
+	NodeKinds()[0] = "Deployment" // a copy
+	if kinds := NodeKinds(); len(kinds) != 5 || !IsNodeKind(kinds[0]) || !IsNodeKind("Container") || IsNodeKind("Deployment") || IsNodeKind("Pod") {
+		t.Errorf("%v", kinds)
+	}
+}

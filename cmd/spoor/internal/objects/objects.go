@@ -9,12 +9,10 @@ package objects
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/go-logr/logr"
@@ -29,6 +27,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/contract"
 )
 
@@ -211,10 +210,7 @@ func (s *Source) complain(wrong map[string]string) {
 	s.refused.Set(float64(len(wrong)))
 }
 
-// ours are kinds of what runs beside the pods of a cluster: for these no namespace speaks.
-var ours = []string{"Unit", "Container", "Session", "Host", "Kernel"}
-
-// read makes a contract of an object, for workloads of its own namespace alone.
+// read makes a contract of an object, for workloads of its own namespace alone. No namespace speaks for what runs on a node beside its pods.
 func (s *Source) read(o *unstructured.Unstructured) (*contract.Contract, error) {
 	plain := &unstructured.Unstructured{Object: map[string]any{"apiVersion": o.GetAPIVersion(), "kind": o.GetKind(), "spec": o.Object["spec"]}}
 	plain.SetName(o.GetName())
@@ -233,9 +229,9 @@ func (s *Source) read(o *unstructured.Unstructured) (*contract.Contract, error) 
 		return nil, fmt.Errorf("spec.workload.namespace is %s, and an object speaks for its own namespace alone: leave it out", w.Namespace)
 	case w.Cluster != "" && string(w.Cluster) != s.o.Cluster:
 		return nil, fmt.Errorf("spec.workload.cluster is %s, and an object speaks for its own cluster, %s, alone: leave it out", w.Cluster, s.o.Cluster)
-	case w.Kind == "" || strings.Contains(string(w.Kind), "*") || slices.Contains(ours, string(w.Kind)):
-		return nil, errors.New("spec.workload.kind must be a kind of the cluster, such as Deployment, without *: a namespace may be called as a node is")
+	case spoorv1.IsNodeKind(string(w.Kind)):
+		return nil, fmt.Errorf("spec.workload.kind is %s, and an object speaks for pods alone: write it into a file", w.Kind)
 	}
-	w.Namespace, w.Cluster = contract.NamePattern(o.GetNamespace()), contract.NamePattern(s.o.Cluster)
+	found[0].Within(s.o.Cluster, o.GetNamespace())
 	return found[0], nil
 }

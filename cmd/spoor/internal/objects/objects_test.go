@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 
+	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/contract"
 )
 
@@ -95,11 +96,11 @@ func TestObjects(t *testing.T) {
 	if err := s.Replace(all, ""); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"lab/mine east lab Deployment checkout", "shop/batch east shop Job batch-*", "shop/checkout east shop Deployment checkout", "shop/fronts east shop Deployment ", "shop/ours east  Deployment ours"}
+	want := []string{"lab/mine east lab Deployment checkout", "node1/any east node1 * z", "node1/fronts east node1  ", "shop/batch east shop Job batch-*", "shop/checkout east shop Deployment checkout", "shop/fronts east shop Deployment ", "shop/ours east  Deployment ours"}
 	if diff := cmp.Diff(want, join()); diff != "" {
 		t.Error(diff)
 	}
-	if s.Changed() || refused() != 9 || strings.Count(log.String(), "refused") != 9 {
+	if s.Changed() || refused() != 7 || strings.Count(log.String(), "refused") != 7 {
 		t.Errorf("%v are refused, and told as\n%s", refused(), log.String())
 	}
 	// A mistake leaves the last good version in force, and is told once.
@@ -120,8 +121,50 @@ func TestObjects(t *testing.T) {
 	if err := s.Delete(broken); err != nil {
 		t.Fatal(err)
 	}
-	want = append(slices.Delete(want, 2, 3), "shop/twice east shop Deployment checkout") // free to speak now
+	want = append(slices.Delete(want, 4, 5), "shop/twice east shop Deployment checkout") // free to speak now
 	if diff := cmp.Diff(want, join()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A namespace may be called as a node is: what an object says there without a kind is about pods, and never about the node's own containers.
+func TestObjectsWithoutKind(t *testing.T) {
+	s, err := New(Options{Config: &rest.Config{Host: "https://127.0.0.1:1"}, Cluster: "east", Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expression := object("node1", "live", "")
+	expression.Object["spec"] = map[string]any{"workload": map[string]any{"matchExpressions": []any{map[string]any{"key": "canary", "operator": "DoesNotExist"}}}}
+	if err := s.Replace([]any{labelled("node1", "fronts", ""), object("node1", "any", "*/z*"), expression}, ""); err != nil {
+		t.Fatal(err)
+	}
+	set, err := s.Join(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		cluster, namespace, kind, name string
+		labels                         map[string]string
+		want                           string
+	}{
+		{"east", "node1", "Deployment", "web", map[string]string{"tier": "front"}, "node1/fronts"},
+		{"east", "node1", "Rollout", "web", map[string]string{"tier": "front", "canary": ""}, "node1/fronts"},
+		{"east", "node1", "Pod", "web", nil, "node1/live"},
+		{"east", "node1", "Job", "zip", map[string]string{"canary": ""}, "node1/any"},
+		{"east", "node1", "Container", "web", map[string]string{"tier": "front"}, ""},
+		{"east", "node1", "Container", "zip", nil, ""},
+		{"east", "node1", "Unit", "zebra.service", nil, ""},
+		{"east", "node2", "Deployment", "web", map[string]string{"tier": "front"}, ""},
+		{"west", "node1", "Deployment", "web", map[string]string{"tier": "front"}, ""},
+	} {
+		c, sure := set.For(&spoorv1.Workload{Cluster: tc.cluster, Namespace: tc.namespace, Kind: tc.kind, Name: tc.name},
+			contract.LabelsOf(&spoorv1.Instance{Labels: tc.labels, LabelsKnown: true}))
+		got := ""
+		if c != nil {
+			got = c.FullName()
+		}
+		if got != tc.want || !sure {
+			t.Errorf("%s/%s/%s/%s has the contract %q, sure: %v, want %q", tc.cluster, tc.namespace, tc.kind, tc.name, got, sure, tc.want)
+		}
 	}
 }
