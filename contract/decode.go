@@ -110,13 +110,6 @@ func describe(n ast.Node) string {
 	}
 }
 
-func clip(s string) string {
-	if len(s) > 60 {
-		return strings.ToValidUTF8(s[:57], "") + "..."
-	}
-	return s
-}
-
 func (d *decoder) wrongType(n ast.Node, path, want, fix string) {
 	d.spoilt[path] = true
 	what := path

@@ -43,7 +43,7 @@ func checkPath(s string) *fault {
 		}
 		return faultf(fix, "the path %q is not absolute", s)
 	case len(s) > maxPattern:
-		return faultf("shorten it to 512 bytes with * or **", "the path %q is too long", s[:40]+"...")
+		return faultf("shorten it to 512 bytes with * or **", "the path %q is too long", clip(s))
 	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return faultf("write ? for each control character", "the path %q holds a control character", s)
 	case s != "/" && strings.HasSuffix(s, "/"):

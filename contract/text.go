@@ -38,10 +38,19 @@ func printable(s string) string {
 		}
 		return '?'
 	}, s)
-	if len(clean) > 600 {
-		return strings.ToValidUTF8(clean[:597], "") + "..."
+	return cut(clean, 600)
+}
+
+// clip shortens what somebody wrote to what shows which part of a file is meant.
+func clip(s string) string { return cut(s, 60) }
+
+// cut shortens a text to so many bytes, at the end of a character, and marks that.
+func cut(s string, most int) string {
+	const mark = "..."
+	if len(s) <= most {
+		return s
 	}
-	return clean
+	return strings.ToValidUTF8(s[:most-len(mark)], "") + mark
 }
 
 // by names the process of an event, " by curl (/usr/bin/curl)" or "".

@@ -240,7 +240,7 @@ func (p *NamePattern) UnmarshalText(text []byte) error {
 	case s == "":
 		return faultf(`write a name, or "*" for every one`, "the name is empty")
 	case len(s) > 253:
-		return faultf("write at most 253 characters", "the name %q is too long", s[:40]+"...")
+		return faultf("write at most 253 characters", "the name %q is too long", clip(s))
 	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }):
 		return faultf("leave out spaces and control characters", "%q is not the name of a workload", s)
 	case strings.Contains(s, "/"):
