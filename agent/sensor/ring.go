@@ -16,8 +16,8 @@ import (
 // ring reads a ring buffer (BPF_MAP_TYPE_RINGBUF) and gives its room back later than it reads, which ringbuf.Reader cannot:
 // what was read and not released is there for the next agent. Positions are bytes since the ring was made.
 type ring struct {
-	// The page with the consumer's position, and the one with the producer's, behind which the data stand twice in a row
-	// (kernel/bpf/ringbuf.c).
+	// The page with the consumer's position, and the one with the producer's, behind which the data stand (kernel/bpf/ringbuf.c). They could be had
+	// twice in a row, so that no record would be in two pieces; then each page counts twice as this process's memory.
 	consumer, producer []byte
 	data               []byte
 	mask               uint64
@@ -37,7 +37,7 @@ func openRing(m *ebpf.Map) (*ring, error) {
 	if r.consumer, err = unix.Mmap(m.FD(), 0, page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return nil, fmt.Errorf("map the consumer's page of a ring: %w", err)
 	}
-	if r.producer, err = unix.Mmap(m.FD(), int64(page), page+2*size, unix.PROT_READ, unix.MAP_SHARED); err != nil {
+	if r.producer, err = unix.Mmap(m.FD(), int64(page), page+size, unix.PROT_READ, unix.MAP_SHARED); err != nil {
 		return nil, errors.Join(fmt.Errorf("map a ring of %d bytes: %w", size, err), unix.Munmap(r.consumer))
 	}
 	r.data = r.producer[page:]
@@ -62,10 +62,23 @@ func (r *ring) next() ([]byte, bool) {
 		length := uint64(head &^ ringDiscard)
 		r.read += ringHeader + (length+7)&^7
 		if head&ringDiscard == 0 {
-			return r.data[at+ringHeader : at+ringHeader+length], true
+			return r.slice(at+ringHeader, length), true
 		}
 	}
 	return nil, false
+}
+
+// slice returns so many bytes from somewhere in the data, behind whose end comes their beginning: a copy, if those are two pieces.
+func (r *ring) slice(from, length uint64) []byte {
+	size := r.mask + 1
+	if from+length <= size {
+		return r.data[from : from+length]
+	}
+	b := make([]byte, 0, length)
+	if from < size {
+		b = append(b, r.data[from:]...)
+	}
+	return append(b, r.data[:length-uint64(len(b))]...)
 }
 
 // release gives the room of what was read, up to a position, back to the kernel side.
