@@ -195,7 +195,7 @@ func TestForwardTellsWhatWasForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer mustClose(t, st)
-	gaps, err := st.Gaps(t.Context(), time.Time{}, time.Time{})
+	gaps, err := st.Gaps(t.Context(), store.Period{})
 	if err != nil || len(gaps) != 1 || gaps[0].Source != store.SourceSequence || gaps[0].Count != 10 {
 		t.Errorf("the gaps are %v (%v), want one of 10 events", gaps, err)
 	}

@@ -235,7 +235,7 @@ func TestKill(t *testing.T) {
 	if err != nil || stats.Events != uint64(total) {
 		t.Errorf("the store counts %d events (%v), there are %d", stats.Events, err, total)
 	}
-	if gaps, err := s.Gaps(t.Context(), time.Time{}, time.Time{}); err != nil || len(gaps) != 0 {
+	if gaps, err := s.Gaps(t.Context(), store.Period{}); err != nil || len(gaps) != 0 {
 		t.Errorf("gaps: %v (%v)", gaps, err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/cmd/internal/cli"
 	"github.com/spoor/spoor/cmd/spoor/internal/recording"
+	"github.com/spoor/spoor/cmd/spoor/internal/render"
 )
 
 // history are the flags of commands that read what happened: from a collector, or from a recording.
@@ -196,7 +197,7 @@ func (h *history) recorded(ctx context.Context, in io.Reader, during *spoorv1.Ev
 		return fn(taken, done)
 	}
 	err = recording.Each(counted, func(ev *spoorv1.Event) error {
-		t := ev.GetTime().AsTime()
+		t := render.When(ev).AsTime()
 		switch {
 		case ctx.Err() != nil:
 			failed = interrupted

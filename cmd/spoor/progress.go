@@ -44,7 +44,7 @@ func (p *progress) show(evs []*spoorv1.Event, done float64) {
 		return
 	}
 	p.drawn = now
-	fmt.Fprint(p.w, "\r\x1b[K", p.line(evs[len(evs)-1].GetTime().AsTime(), done, now.Sub(p.begun)))
+	fmt.Fprint(p.w, "\r\x1b[K", p.line(render.When(evs[len(evs)-1]).AsTime(), done, now.Sub(p.begun)))
 }
 
 // barWidth is that of the bar without its ends.

@@ -72,7 +72,7 @@ func (c *timelineCommand) Run(ctx context.Context, streams *cli.Streams) error {
 	if answer.GetMore() {
 		last := answer.GetEvents()[len(answer.GetEvents())-1]
 		remark(streams, "The story goes on: this was its beginning, %d events. Go on with --from %s.",
-			len(answer.GetEvents()), last.GetTime().AsTime().Local().Format(time.RFC3339))
+			len(answer.GetEvents()), render.When(last).AsTime().Local().Format(time.RFC3339))
 	}
 	completeness(streams, answer.GetCompleteness())
 	return nil
@@ -83,7 +83,7 @@ func (c *timelineCommand) tell(ctx context.Context, streams *cli.Streams, a *ask
 	if err != nil {
 		return err
 	}
-	first, last := events[0].GetTime().AsTime(), events[len(events)-1].GetTime().AsTime()
+	first, last := render.When(events[0]).AsTime(), render.When(events[len(events)-1]).AsTime()
 	findings := slices.DeleteFunc(answer.GetFindings(), func(f *spoorv1.Finding) bool {
 		seen := f.GetFirstSeen().AsTime()
 		return seen.Before(first) || seen.After(last.Add(time.Minute))
@@ -99,7 +99,7 @@ func (c *timelineCommand) nothing(ctx context.Context, streams *cli.Streams, a *
 	}
 	if len(latest.GetEvents()) > 0 {
 		remark(streams, "No events of %s in that time; the latest is of %s.", render.Printable(c.Workload),
-			latest.GetEvents()[0].GetTime().AsTime().Local().Format(time.DateTime))
+			render.When(latest.GetEvents()[0]).AsTime().Local().Format(time.DateTime))
 		return nil
 	}
 	others, err := ask(ctx, a, a.ListEvents, &spoorv1.ListEventsRequest{

@@ -28,7 +28,7 @@ func (e *Engine) Rebuild(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("rebuild the judge: %w", err)
 	}
-	q := store.EventQuery{From: now.Add(-e.o.Replay), ThroughID: last, Limit: replayPage}
+	q := store.EventQuery{Period: store.Period{From: now.Add(-e.o.Replay)}, ThroughID: last, Limit: replayPage}
 	if last > e.o.ReplayEvents {
 		q.AfterID = last - e.o.ReplayEvents
 	}

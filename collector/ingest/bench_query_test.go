@@ -80,15 +80,15 @@ func BenchmarkQuery(b *testing.B) {
 		name string
 		ask  func(*testing.B) int
 	}{
-		{"workload-ten-minutes", events(store.EventQuery{Workload: pattern, From: noon, To: noon.Add(10 * time.Minute)})},
+		{"workload-ten-minutes", events(store.EventQuery{Workload: pattern, Period: store.Period{From: noon, To: noon.Add(10 * time.Minute)}})},
 		{"workload-newest", events(store.EventQuery{Workload: pattern, Newest: true})},
-		{"process-ten-minutes", events(store.EventQuery{ExecID: daemon, From: noon, To: noon.Add(10 * time.Minute)})},
+		{"process-ten-minutes", events(store.EventQuery{ExecID: daemon, Period: store.Period{From: noon, To: noon.Add(10 * time.Minute)}})},
 		{"address-newest", events(store.EventQuery{Address: "10.0.4.1", Newest: true})},
 		{"path-prefix-newest", events(store.EventQuery{PathPrefix: "/tmp/upload/12", Newest: true})},
 		{"path-prefix-wide", events(store.EventQuery{PathPrefix: "/", Newest: true})},
 		{"path-prefix-wide-oldest", events(store.EventQuery{PathPrefix: "/tmp"})},
 		{"path-prefix-nothing", events(store.EventQuery{PathPrefix: "/nowhere"})},
-		{"node-ten-minutes", events(store.EventQuery{Node: "node-4", From: noon, To: noon.Add(10 * time.Minute)})},
+		{"node-ten-minutes", events(store.EventQuery{Node: "node-4", Period: store.Period{From: noon, To: noon.Add(10 * time.Minute)}})},
 		{"losses-nothing", events(store.EventQuery{Kinds: []store.Kind{store.KindLoss}})},
 		{"all-newest", events(store.EventQuery{Newest: true})},
 		{"tree", func(b *testing.B) int {

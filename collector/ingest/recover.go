@@ -69,7 +69,7 @@ func (c *Committer) recover(ctx context.Context) error {
 	if err := c.learn(ctx, store.EventQuery{Kinds: []store.Kind{store.KindListen}, Limit: learnListens, Newest: true}); err != nil {
 		return err
 	}
-	if err := c.learn(ctx, store.EventQuery{Kinds: []store.Kind{store.KindFlow}, From: now.Add(-learnBack), Limit: learnFlows, Newest: true}); err != nil {
+	if err := c.learn(ctx, store.EventQuery{Kinds: []store.Kind{store.KindFlow}, Period: store.Period{From: now.Add(-learnBack)}, Limit: learnFlows, Newest: true}); err != nil {
 		return err
 	}
 	if err := c.o.Findings.Rebuild(ctx, now); err != nil {

@@ -60,7 +60,7 @@ func (s *Service) completenessOf(ctx context.Context, nodes []node, about scope,
 			gaps = append(gaps, n.skewed()...)
 		}
 	}
-	lost, err := s.o.Store.Gaps(ctx, about.from, about.to)
+	lost, err := s.o.Store.Gaps(ctx, store.Period{From: about.from, To: about.to, Clocks: clocks(nodes)})
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +184,7 @@ const (
 // off: the skew is not what a batch takes on its way.
 func off(skew time.Duration) bool { return skew > maxAhead || skew < -maxBehind }
 
-// skewed tells of a clock that is off: a question with times in it may miss some events, since those are stored as the node told them.
+// skewed tells of a clock that is off: of when things happened there, less is known.
 func (n *node) skewed() []string {
 	skew, how := n.last().Skew, "ahead of"
 	if !off(skew) {
@@ -193,5 +193,5 @@ func (n *node) skewed() []string {
 	if skew < 0 {
 		how = "behind"
 	}
-	return []string{fmt.Sprintf("%s: its clock is %s %s the collector's, and so are the times that it gave its events: they are corrected where events are shown, and not where times are asked for", n.name, skew.Abs().Round(time.Second), how)}
+	return []string{fmt.Sprintf("%s: its clock is %s %s the collector's, and so are the times that it gave: those of events are corrected, those of edges and findings are not", n.name, skew.Abs().Round(time.Second), how)}
 }

@@ -32,15 +32,17 @@ func (s *Service) listEvents(ctx context.Context, r *spoorv1.ListEventsRequest) 
 		return nil, err
 	}
 	q.AfterID, q.Newest = r.GetAfterId(), r.GetNewest()
+	nodes, err := s.nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	q.Clocks = clocks(nodes)
 	page, err := s.o.Store.Events(ctx, q)
 	if err != nil {
 		return nil, err
 	}
+	correct(page.Events, q.Clocks)
 	about, err := s.aboutEvents(ctx, &q, page)
-	if err != nil {
-		return nil, err
-	}
-	nodes, err := s.nodes(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +50,6 @@ func (s *Service) listEvents(ctx context.Context, r *spoorv1.ListEventsRequest) 
 	if err != nil {
 		return nil, err
 	}
-	correct(page.Events, nodes)
 	sayUnknown(page.Events, time.Now())
 	return &spoorv1.ListEventsResponse{Events: page.Events, More: page.More, Completeness: completeness}, nil
 }
@@ -82,6 +83,7 @@ func (s *Service) aboutEvents(ctx context.Context, q *store.EventQuery, page *st
 		if err != nil {
 			return about, err
 		}
+		correct(before, q.Clocks)
 		_, end := span(before)
 		about.from = later(about.from, end)
 	}
@@ -91,7 +93,7 @@ func (s *Service) aboutEvents(ctx context.Context, q *store.EventQuery, page *st
 // span returns the times of the earliest and of the latest event, or zero times.
 func span(evs []*spoorv1.Event) (first, last time.Time) {
 	for i, ev := range evs {
-		t := ev.GetTime().AsTime()
+		t := when(ev)
 		if i == 0 || t.Before(first) {
 			first = t
 		}

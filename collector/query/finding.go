@@ -81,6 +81,11 @@ func (s *Service) getFinding(ctx context.Context, r *spoorv1.GetFindingRequest) 
 	if err != nil {
 		return nil, err
 	}
+	off, err := s.clocks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	correct(evidence, off)
 	if all := len(finding.GetEvidenceIds()); len(evidence) < all {
 		finding = proto.CloneOf(finding)
 		if finding.Completeness == nil {

@@ -41,6 +41,11 @@ func (s *Service) FollowEvents(ctx context.Context, r *connect.Request[spoorv1.F
 	for {
 		// Before the store is asked, so that what is committed after the answer is noticed.
 		committed := s.o.Notify()
+		if q.Bounded() {
+			if q.Clocks, err = s.clocks(ctx); err != nil {
+				return s.explain(ctx, "FollowEvents", err)
+			}
+		}
 		page, err := s.o.Store.Events(ctx, q)
 		switch {
 		case ctx.Err() != nil:
@@ -49,11 +54,12 @@ func (s *Service) FollowEvents(ctx context.Context, r *connect.Request[spoorv1.F
 			return s.explain(ctx, "FollowEvents", err)
 		}
 		if len(page.Events) > 0 || silent && !page.More {
-			nodes, err := s.nodes(ctx)
-			if err != nil {
-				return s.explain(ctx, "FollowEvents", err)
+			if !q.Bounded() {
+				if q.Clocks, err = s.clocks(ctx); err != nil {
+					return s.explain(ctx, "FollowEvents", err)
+				}
 			}
-			correct(page.Events, nodes)
+			correct(page.Events, q.Clocks)
 			sayUnknown(page.Events, time.Now())
 			if err := stream.Send(&spoorv1.FollowEventsResponse{Events: page.Events}); err != nil {
 				return err

@@ -67,17 +67,21 @@ func (s *Service) getTree(ctx context.Context, r *spoorv1.GetTreeRequest) (*spoo
 		p := nodes[0].GetProcess()
 		gaps = append(gaps, fmt.Sprintf("who started %s[%d] is not known: it was not seen, or is no longer stored", p.GetComm(), p.GetTgid()))
 	}
+	known, err := s.nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
 	about := scope{kinds: []store.Kind{store.KindProcessStart, store.KindProcessExit}}
 	for _, n := range nodes {
 		if n.GetProcess().GetExecId() == id {
 			// What it started was started after it.
 			about.node = n.GetNode()
 			if start := n.GetProcess().GetStartTime(); start.IsValid() {
-				about.from = start.AsTime()
+				about.from = start.AsTime().Add(-aheadNow(known, n.GetNode()))
 			}
 		}
 	}
-	completeness, err := s.completeness(ctx, about, gaps...)
+	completeness, err := s.completenessOf(ctx, known, about, gaps...)
 	if err != nil {
 		return nil, err
 	}

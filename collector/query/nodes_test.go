@@ -55,8 +55,8 @@ func TestSkewed(t *testing.T) {
 		{0, ""},
 		{maxAhead, ""},
 		{-maxBehind, ""},
-		{90*time.Second + time.Millisecond, "node c/n: its clock is 1m30s ahead of the collector's, and so are the times that it gave its events: they are corrected where events are shown, and not where times are asked for"},
-		{-2 * time.Hour, "node c/n: its clock is 2h0m0s behind the collector's, and so are the times that it gave its events: they are corrected where events are shown, and not where times are asked for"},
+		{90*time.Second + time.Millisecond, "node c/n: its clock is 1m30s ahead of the collector's, and so are the times that it gave: those of events are corrected, those of edges and findings are not"},
+		{-2 * time.Hour, "node c/n: its clock is 2h0m0s behind the collector's, and so are the times that it gave: those of events are corrected, those of edges and findings are not"},
 	} {
 		got := strings.Join((&node{name: nodeName("c", "n"), runs: []store.RunStatus{{Skew: test.skew}}}).skewed(), " ")
 		if got != test.want {
@@ -75,11 +75,11 @@ func TestCorrect(t *testing.T) {
 	run := func(node, epoch string, skew time.Duration) store.RunStatus {
 		return store.RunStatus{Hello: store.Hello{Run: store.Run{Node: node, Epoch: epoch}}, Skew: skew}
 	}
-	correct(evs, []node{
+	correct(evs, clocks([]node{
 		{runs: []store.RunStatus{run("a", "before", time.Second), run("a", "now", 90*time.Second)}},
 		{runs: []store.RunStatus{run("b", "x", maxAhead)}},
 		{runs: []store.RunStatus{run("c", "y", -time.Hour)}},
-	})
+	}))
 	for i, want := range []time.Duration{-90 * time.Second, 0, 0, time.Hour} {
 		if !evs[i].GetTime().AsTime().Equal(at) {
 			t.Errorf("event %d: what the node said was changed to %v", i, evs[i].GetTime().AsTime())

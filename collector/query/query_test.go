@@ -52,6 +52,7 @@ type centre struct {
 	disconnected map[string]bool
 	batches      map[store.Run]uint64
 	sequences    map[store.Run]uint64
+	ahead        map[store.Run]time.Duration // the clock of who tells it
 	lastID       uint64
 }
 
@@ -68,7 +69,7 @@ func start(t *testing.T, change func(*query.Options)) *centre {
 	})
 	c := &centre{
 		T: t, store: s, registry: prometheus.NewRegistry(), committed: make(chan struct{}), disconnected: map[string]bool{},
-		batches: map[store.Run]uint64{}, sequences: map[store.Run]uint64{},
+		batches: map[store.Run]uint64{}, sequences: map[store.Run]uint64{}, ahead: map[store.Run]time.Duration{},
 	}
 	o := query.Options{
 		Store: s, Findings: c, Version: "v1.2.3", Now: func() time.Time { return noon }, Registerer: c.registry,
@@ -122,8 +123,11 @@ func (c *centre) commit(run store.Run, evs ...*spoorv1.Event) []*spoorv1.Event {
 		c.sequences[run] = ev.GetSequence()
 		ev.Id, ev.Epoch, ev.Node, ev.Kind = c.lastID, run.Epoch, run.Node, store.KindOf(ev).String()
 	}
-	received := evs[len(evs)-1].GetTime().AsTime()
-	c.write(&store.Write{Batches: []store.Batch{{Run: run, Sequence: c.batches[run], Received: received, Events: evs}}})
+	received, ahead := evs[len(evs)-1].GetTime().AsTime(), c.ahead[run]
+	for _, ev := range evs {
+		ev.Time = timestamppb.New(ev.GetTime().AsTime().Add(ahead))
+	}
+	c.write(&store.Write{Batches: []store.Batch{{Run: run, Sequence: c.batches[run], Received: received, Skew: ahead, Events: evs}}})
 	return evs
 }
 

@@ -17,7 +17,7 @@ const joinPatience = time.Minute
 func sayUnknown(evs []*spoorv1.Event, now time.Time) {
 	for _, ev := range evs {
 		if f := ev.GetFlow(); f.GetPeer() != nil {
-			f.Peer.Unknown = whyUnknown(f, ev.GetTime().AsTime(), now)
+			f.Peer.Unknown = whyUnknown(f, when(ev), now)
 		}
 	}
 }

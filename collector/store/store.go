@@ -127,8 +127,8 @@ type Reader interface {
 	// FindingIDs returns up to limit ids of findings whose fingerprint begins with prefix, sorted.
 	FindingIDs(ctx context.Context, prefix string, limit int) ([]FindingID, error)
 
-	// Gaps returns what is known to be missing in [from, to); zero times do not bound it.
-	Gaps(ctx context.Context, from, to time.Time) ([]Gap, error)
+	// Gaps returns what is known to be missing in a period.
+	Gaps(ctx context.Context, p Period) ([]Gap, error)
 	// Stats describes the store itself.
 	Stats(ctx context.Context) (*Stats, error)
 }
@@ -174,8 +174,7 @@ type Outcome struct {
 
 // EventQuery selects events; zero fields select all.
 type EventQuery struct {
-	// From is included, To is not.
-	From, To   time.Time
+	Period
 	Kinds      []Kind
 	Workload   *Pattern
 	Node       string
@@ -236,7 +235,7 @@ type RunStatus struct {
 // Gap is something that is known to be missing.
 type Gap struct {
 	Cluster, Node string
-	// Time is when the gap was noticed by the agent (a loss) or ends (a jump of the sequence).
+	// Time is when the gap was noticed by the agent (a loss) or ends (a jump of the sequence), corrected by the clocks of the question.
 	Time time.Time
 	// Source and Reason are those of the Loss; a jump of the sequence has source "sequence".
 	Source, Reason string

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"maps"
 	"testing"
-	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/collector/store"
@@ -91,7 +90,7 @@ func sums(t *testing.T, data string, flows uint64) {
 	if opened != flows {
 		t.Errorf("the edges sum up %d connections, the events tell of %d", opened, flows)
 	}
-	if gaps, err := s.Gaps(t.Context(), time.Time{}, time.Time{}); err != nil || len(gaps) != 0 {
+	if gaps, err := s.Gaps(t.Context(), store.Period{}); err != nil || len(gaps) != 0 {
 		t.Errorf("gaps: %v (%v)", gaps, err)
 	}
 }

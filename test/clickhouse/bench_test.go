@@ -120,7 +120,7 @@ func BenchmarkQueries(b *testing.B) {
 		ask  func() (int, error)
 	}{
 		{"ten minutes of one workload", func() (int, error) {
-			return rowsOf(s.Events(b.Context(), store.EventQuery{Workload: pattern, From: half, To: half.Add(10 * time.Minute), Limit: 1000}))
+			return rowsOf(s.Events(b.Context(), store.EventQuery{Workload: pattern, Period: store.Period{From: half, To: half.Add(10 * time.Minute)}, Limit: 1000}))
 		}},
 		{"who touched an address", func() (int, error) {
 			return rowsOf(s.Events(b.Context(), store.EventQuery{Address: "10.0.3.7", Limit: 1000, Newest: true}))

@@ -160,7 +160,7 @@ func count(t *testing.T, a *clickhouse.Address, told map[string]uint64) (c count
 			t.Errorf("an answer sums up %d connections (named: %v), the events tell of %d", summed[both], both, connections)
 		}
 	}
-	if gaps, err := s.Gaps(t.Context(), time.Time{}, time.Time{}); err != nil || len(gaps) != 0 {
+	if gaps, err := s.Gaps(t.Context(), store.Period{}); err != nil || len(gaps) != 0 {
 		t.Errorf("gaps: %v (%v)", gaps, err)
 	}
 	return c

@@ -193,8 +193,9 @@ func (x *Completeness) GetGaps() []string {
 // EventFilter selects events; an empty field selects all.
 type EventFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// When it happened by the collector's clock, as far as is known: Event.corrected_time, or time where there is none. from is included, to is not.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// Event kinds, as in Event.kind.
 	Kinds []string `protobuf:"bytes,3,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	// A workload as cluster/namespace/kind/name, namespace/kind/name, kind/name or name; * matches within a part.
@@ -1248,8 +1249,9 @@ func (x *Edge) GetSeenByCalled() bool {
 
 type ListEdgesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// By the clocks of the nodes, which are not corrected here.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// Edges with this workload at either end, written as in EventFilter.
 	Workload string `protobuf:"bytes,3,opt,name=workload,proto3" json:"workload,omitempty"`
 	// As in EventFilter: edges with an end there.

@@ -29,6 +29,8 @@ const (
 	attempts = 6
 	// firstPause is between the first two rounds of all hosts; it doubles.
 	firstPause = 50 * time.Millisecond
+	// maxStatement is how long a statement may be without asking the server to take it; theirs is 256 KiB.
+	maxStatement = 200 << 10
 	// requestTimeout bounds one statement that changes something or is of ours.
 	requestTimeout = 60 * time.Second
 )
@@ -129,6 +131,9 @@ func (c *client) once(ctx context.Context, host, statement string, data []byte, 
 	values := url.Values{"database": {c.address.Database}, "default_format": {"RowBinary"}, "wait_end_of_query": {"1"}}
 	for name, value := range with {
 		values.Set(name, value)
+	}
+	if len(statement) > maxStatement { // of many clocks that were off
+		values.Set("max_query_size", strconv.Itoa(2*len(statement)))
 	}
 	body := []byte(statement)
 	if data != nil {

@@ -67,12 +67,7 @@ func where(q *store.EventQuery) string {
 	if q.AfterID > 0 {
 		and("id > %d", q.AfterID)
 	}
-	if !q.From.IsZero() {
-		and("time >= %d", q.From.UnixNano())
-	}
-	if !q.To.IsZero() {
-		and("time < %d", q.To.UnixNano())
-	}
+	b.WriteString(during(&q.Period, corrected(&q.Period, eventRun)))
 	if len(q.Kinds) > 0 {
 		kinds := make([]string, len(q.Kinds))
 		for i, k := range q.Kinds {

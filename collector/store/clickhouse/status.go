@@ -26,11 +26,10 @@ func (s *Store) LastID(ctx context.Context) (uint64, error) {
 }
 
 // Gaps implements store.Reader.
-func (s *Store) Gaps(ctx context.Context, from, to time.Time) ([]store.Gap, error) {
-	low, high := store.Between(from, to)
-	gaps, err := s.losses(ctx, low, high)
+func (s *Store) Gaps(ctx context.Context, p store.Period) ([]store.Gap, error) {
+	gaps, err := s.losses(ctx, &p)
 	if err == nil {
-		gaps, err = s.jumps(ctx, gaps, low, high)
+		gaps, err = s.jumps(ctx, gaps, &p)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("query gaps: %w", err)
@@ -39,14 +38,15 @@ func (s *Store) Gaps(ctx context.Context, from, to time.Time) ([]store.Gap, erro
 }
 
 // losses are what agents say themselves.
-func (s *Store) losses(ctx context.Context, low, high int64) ([]store.Gap, error) {
+func (s *Store) losses(ctx context.Context, p *store.Period) ([]store.Gap, error) {
 	v, err := s.view(ctx)
 	if err != nil {
 		return nil, err
 	}
-	d, err := s.client.query(ctx, `SELECT cluster, node, max(time), source, reason, sum(numbers[1]), bitTest(has, 2) AS known,
+	at := corrected(p, eventRun)
+	d, err := s.client.query(ctx, "SELECT cluster, node, max("+at+`), source, reason, sum(numbers[1]), bitTest(has, 2) AS known,
 		workload_cluster, workload_namespace, workload_kind, workload_name
-		FROM `+s.layout.table("event")+` WHERE `+v.condition()+fmt.Sprintf(" AND kind = %d AND time >= toInt64('%d') AND time < %d", store.KindLoss, low, high)+`
+		FROM `+s.layout.table("event")+" WHERE "+v.condition()+fmt.Sprintf(" AND kind = %d", store.KindLoss)+during(p, at)+`
 		GROUP BY cluster, node, source, reason, known, workload_cluster, workload_namespace, workload_kind, workload_name
 		ORDER BY cluster, node, source, reason`)
 	if err != nil {
@@ -66,9 +66,13 @@ func (s *Store) losses(ctx context.Context, low, high int64) ([]store.Gap, error
 }
 
 // jumps are events that were numbered and never came.
-func (s *Store) jumps(ctx context.Context, gaps []store.Gap, low, high int64) ([]store.Gap, error) {
-	d, err := s.client.query(ctx, `SELECT arrayStringConcat(arraySlice(splitByChar('\0', key), 1, 2), '\0') AS node, max(time), sum(last - first + 1) FROM `+s.ledger()+
-		fmt.Sprintf(" FINAL WHERE kind = 'gap' AND time >= toInt64('%d') AND time < %d", low, high)+` GROUP BY node ORDER BY node`)
+func (s *Store) jumps(ctx context.Context, gaps []store.Gap, p *store.Period) ([]store.Gap, error) {
+	first := func(parts int) string {
+		return fmt.Sprintf(`arrayStringConcat(arraySlice(splitByChar('\0', key), 1, %d), '\0')`, parts)
+	}
+	at := corrected(p, first(3))
+	d, err := s.client.query(ctx, "SELECT "+first(2)+" AS node, max("+at+"), sum(last - first + 1) FROM "+s.ledger()+
+		" FINAL WHERE kind = 'gap'"+during(p, at)+" GROUP BY node ORDER BY node")
 	if err != nil {
 		return nil, err
 	}

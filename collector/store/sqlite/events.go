@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/collector/store"
@@ -123,7 +122,7 @@ func (r *reader) page(ctx context.Context, q *store.EventQuery) (*store.EventPag
 
 // idRange returns the ids (low, high] outside of which nothing can match.
 func (r *reader) idRange(q *store.EventQuery) (low, high int64, err error) {
-	first, last, err := r.minutes(q.From, q.To)
+	first, last, err := r.minutes(&q.Period)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -132,23 +131,4 @@ func (r *reader) idRange(q *store.EventQuery) (low, high int64, err error) {
 		high = min(high, int64(min(q.ThroughID, math.MaxInt64)))
 	}
 	return low, high, nil
-}
-
-// minutes returns the lowest and highest id of events in [from, to), or wider.
-func (r *reader) minutes(from, to time.Time) (first, last int64, err error) {
-	if from.IsZero() && to.IsZero() {
-		last, err = r.integer("SELECT value FROM meta WHERE key = 'last_id'")
-		return 1, last, err
-	}
-	low, high := store.Between(from, to)
-	st, err := r.conn.Prepare("SELECT coalesce(min(first), 1), coalesce(max(last), 0) FROM minute WHERE minute BETWEEN ? AND ?")
-	if err != nil {
-		return 0, 0, err
-	}
-	bind(st, []any{store.FloorDiv(low, minuteNanos), store.FloorDiv(high, minuteNanos)})
-	if _, err := st.Step(); err != nil {
-		return 0, 0, err
-	}
-	first, last = st.ColumnInt64(0), st.ColumnInt64(1)
-	return first, last, st.Reset()
 }

@@ -25,6 +25,9 @@ func TestPlans(t *testing.T) {
 		return w.do(`INSERT INTO process (instance, node, exec_id, parent_exec_id, tgid, parent_tgid, comm, exe, args, context, digest, first_event)
 			VALUES (1, 1, 'x', '', 1, 1, 0, 0, '', 1, 0, 1)`)
 	})
+	if err == nil {
+		err = s.Write(t.Context(), &store.Write{Runs: []store.Hello{{Run: store.Run{Node: "n", Epoch: "e"}}}})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,8 +37,11 @@ func TestPlans(t *testing.T) {
 		want  []string
 		files int
 	}{
-		"nothing":  {store.EventQuery{}, []string{byIDs}, 0},
-		"time":     {store.EventQuery{From: time.Unix(1, 0)}, []string{byIDs}, 0},
+		"nothing": {store.EventQuery{}, []string{byIDs}, 0},
+		"time":    {store.EventQuery{Period: store.Period{From: time.Unix(1, 0)}}, []string{byIDs}, 0},
+		"time by clocks": {store.EventQuery{Workload: &store.Pattern{Cluster: "*", Namespace: "*", Kind: "*", Name: "a"}, Period: store.Period{
+			From: time.Unix(1, 0), Clocks: []store.Clock{{Run: store.Run{Node: "n", Epoch: "e"}, Ahead: time.Hour}},
+		}}, []string{"SEARCH event USING INDEX event_instance (instance=? AND rowid>? AND rowid<?)", "SEARCH clock USING AUTOMATIC"}, 0},
 		"node":     {store.EventQuery{Node: "n"}, []string{byIDs}, 0},
 		"workload": {store.EventQuery{Workload: &store.Pattern{Cluster: "*", Namespace: "*", Kind: "*", Name: "a"}}, []string{"SEARCH event USING INDEX event_instance (instance=? AND rowid>? AND rowid<?)"}, 0},
 		"process":  {store.EventQuery{ExecID: "x"}, []string{"SEARCH event USING INDEX event_instance (instance=? AND rowid>? AND rowid<?)"}, 0},

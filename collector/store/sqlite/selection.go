@@ -21,6 +21,7 @@ type condition struct {
 // each through one index. SQLite's planner has no statistics to know that a path or an address selects better than
 // a range of ids does, so the way is chosen here and told to it.
 type selection struct {
+	clocks condition // a join, or nothing
 	common []condition
 	ways   []way
 }
@@ -40,6 +41,7 @@ func (s *selection) statement(newest bool) string {
 		if w.index != "" {
 			b.WriteString(" INDEXED BY " + w.index)
 		}
+		b.WriteString(s.clocks.sql)
 		b.WriteString(" WHERE event.id > ? AND event.id <= ?")
 		for _, c := range slices.Concat(w.extra, s.common) {
 			b.WriteString(" AND " + c.sql)
@@ -56,7 +58,7 @@ func (s *selection) statement(newest bool) string {
 func (s *selection) arguments(from, to int64, limit int) []any {
 	var args []any
 	for _, w := range s.ways {
-		args = append(args, from, to)
+		args = append(append(args, s.clocks.args...), from, to)
 		for _, c := range slices.Concat(w.extra, s.common) {
 			args = append(args, c.args...)
 		}
@@ -105,11 +107,12 @@ func (r *reader) selection(q *store.EventQuery) (*selection, error) {
 	if q.Node != "" {
 		s.add("event.run IN (SELECT run.id FROM run JOIN node ON node.id = run.node WHERE node.name = ?)", q.Node)
 	}
-	if !q.From.IsZero() {
-		s.add("event.time >= ?", q.From.UnixNano())
-	}
-	if !q.To.IsZero() {
-		s.add("event.time < ?", q.To.UnixNano())
+	if q.Bounded() {
+		period, err := r.period(&q.Period, "event.time", "event.run")
+		if err != nil {
+			return nil, err
+		}
+		s.clocks, s.common = period.clocks, append(s.common, period.bounds)
 	}
 	s.through("")
 	return s, nil

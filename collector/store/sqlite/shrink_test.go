@@ -53,7 +53,7 @@ func TestShrinkGivesBack(t *testing.T) {
 	if info.Size() > limit {
 		t.Errorf("the file has %d bytes after it was shrunk to %d", info.Size(), limit)
 	}
-	page, err := s.Events(t.Context(), store.EventQuery{Limit: 3000, From: at.Add(-2 * time.Minute)})
+	page, err := s.Events(t.Context(), store.EventQuery{Limit: 3000, Period: store.Period{From: at.Add(-2 * time.Minute)}})
 	if err != nil || len(page.Events) != 300 {
 		t.Errorf("%d events of the last two minutes (%v), want 300", len(page.Events), err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -71,47 +72,68 @@ func (s *Store) Runs(ctx context.Context) ([]store.RunStatus, error) {
 }
 
 // Gaps implements store.Reader.
-func (s *Store) Gaps(ctx context.Context, from, to time.Time) ([]store.Gap, error) {
-	low, high := store.Between(from, to)
+func (s *Store) Gaps(ctx context.Context, p store.Period) ([]store.Gap, error) {
 	var gaps []store.Gap
-	err := s.read(ctx, func(c *sqlite.Conn) error {
+	err := s.read(ctx, func(c *sqlite.Conn) (err error) {
 		r := &reader{conn: c, cache: s.cache}
-		first, last, err := r.minutes(from, to)
-		if err != nil {
+		if gaps, err = r.losses(&p); err != nil {
 			return err
 		}
-		err = r.each(`SELECT n.cluster, n.name, max(e.time), source.text, reason.text, sum(e.c), coalesce(i.workload, 0)
-			FROM event e INDEXED BY event_rare JOIN run r ON r.id = e.run JOIN node n ON n.id = r.node
-			JOIN string source ON source.id = e.a JOIN string reason ON reason.id = e.b LEFT JOIN instance i ON i.id = e.instance
-			WHERE e.kind >= 6 AND e.kind = ? AND e.id BETWEEN ? AND ? AND e.time >= ? AND e.time < ?
-			GROUP BY n.id, e.a, e.b, coalesce(i.workload, 0) ORDER BY 1, 2, 4, 5`,
-			[]any{int(store.KindLoss), first, last, low, high}, func(st *sqlite.Stmt) error {
-				g := store.Gap{
-					Cluster: st.ColumnText(0), Node: st.ColumnText(1), Time: goTime(st.ColumnInt64(2)),
-					Source: st.ColumnText(3), Reason: st.ColumnText(4), Count: uint64(st.ColumnInt64(5)),
-				}
-				var err error
-				g.Workload, err = r.workload(st.ColumnInt64(6))
-				gaps = append(gaps, g)
-				return err
-			})
-		if err != nil {
-			return err
-		}
-		return r.each(`SELECT n.cluster, n.name, max(g.time), sum(g.last - g.first + 1) FROM gap g JOIN run r ON r.id = g.run
-			JOIN node n ON n.id = r.node WHERE g.time >= ? AND g.time < ? GROUP BY n.id ORDER BY 1, 2`,
-			[]any{low, high}, func(st *sqlite.Stmt) error {
-				gaps = append(gaps, store.Gap{
-					Cluster: st.ColumnText(0), Node: st.ColumnText(1), Time: goTime(st.ColumnInt64(2)),
-					Source: store.SourceSequence, Reason: "missing", Count: uint64(st.ColumnInt64(3)),
-				})
-				return nil
-			})
+		jumps, err := r.jumps(&p)
+		gaps = append(gaps, jumps...)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("query gaps: %w", err)
 	}
 	return gaps, nil
+}
+
+// losses are what agents say themselves.
+func (r *reader) losses(p *store.Period) (gaps []store.Gap, err error) {
+	first, last, err := r.minutes(p)
+	if err != nil {
+		return nil, err
+	}
+	during, err := r.period(p, "e.time", "e.run")
+	if err != nil {
+		return nil, err
+	}
+	statement := "SELECT n.cluster, n.name, max(" + during.time + `), source.text, reason.text, sum(e.c), coalesce(i.workload, 0)
+		FROM event e INDEXED BY event_rare JOIN run r ON r.id = e.run JOIN node n ON n.id = r.node
+		JOIN string source ON source.id = e.a JOIN string reason ON reason.id = e.b LEFT JOIN instance i ON i.id = e.instance` + during.clocks.sql + `
+		WHERE e.kind >= 6 AND e.kind = ? AND e.id BETWEEN ? AND ? AND ` + during.bounds.sql + `
+		GROUP BY n.id, e.a, e.b, coalesce(i.workload, 0) ORDER BY 1, 2, 4, 5`
+	args := slices.Concat(during.clocks.args, []any{int(store.KindLoss), first, last}, during.bounds.args)
+	err = r.each(statement, args, func(st *sqlite.Stmt) error {
+		g := store.Gap{
+			Cluster: st.ColumnText(0), Node: st.ColumnText(1), Time: goTime(st.ColumnInt64(2)),
+			Source: st.ColumnText(3), Reason: st.ColumnText(4), Count: uint64(st.ColumnInt64(5)),
+		}
+		var err error
+		g.Workload, err = r.workload(st.ColumnInt64(6))
+		gaps = append(gaps, g)
+		return err
+	})
+	return gaps, err
+}
+
+// jumps are events that were numbered and never came.
+func (r *reader) jumps(p *store.Period) (gaps []store.Gap, err error) {
+	during, err := r.period(p, "g.time", "g.run")
+	if err != nil {
+		return nil, err
+	}
+	statement := "SELECT n.cluster, n.name, max(" + during.time + `), sum(g.last - g.first + 1) FROM gap g JOIN run r ON r.id = g.run
+		JOIN node n ON n.id = r.node` + during.clocks.sql + " WHERE " + during.bounds.sql + " GROUP BY n.id ORDER BY 1, 2"
+	err = r.each(statement, slices.Concat(during.clocks.args, during.bounds.args), func(st *sqlite.Stmt) error {
+		gaps = append(gaps, store.Gap{
+			Cluster: st.ColumnText(0), Node: st.ColumnText(1), Time: goTime(st.ColumnInt64(2)),
+			Source: store.SourceSequence, Reason: "missing", Count: uint64(st.ColumnInt64(3)),
+		})
+		return nil
+	})
+	return gaps, err
 }
 
 // Stats implements store.Reader. Oldest is exact to the minute.

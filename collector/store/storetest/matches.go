@@ -5,6 +5,7 @@ package storetest
 import (
 	"slices"
 	"strings"
+	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/collector/store"
@@ -12,7 +13,7 @@ import (
 
 // matches says what EventQuery means, one event at a time.
 func matches(q *store.EventQuery, ev *spoorv1.Event) bool {
-	t := ev.GetTime().AsTime()
+	t := corrected(&q.Period, ev)
 	switch {
 	case !q.From.IsZero() && t.Before(q.From), !q.To.IsZero() && !t.Before(q.To):
 		return false
@@ -32,6 +33,17 @@ func matches(q *store.EventQuery, ev *spoorv1.Event) bool {
 		return false
 	}
 	return true
+}
+
+// corrected is when an event happened, by the clocks of a period.
+func corrected(p *store.Period, ev *spoorv1.Event) time.Time {
+	t := ev.GetTime().AsTime()
+	for _, c := range p.Clocks {
+		if c.Node == ev.GetNode() && c.Epoch == ev.GetEpoch() {
+			return t.Add(-c.Ahead)
+		}
+	}
+	return t
 }
 
 func paths(ev *spoorv1.Event) []string {

@@ -35,6 +35,7 @@ func Run(t *testing.T, open Open, only ...string) {
 		{"Atomic", testAtomic},
 		{"Reopen", testReopen},
 		{"Filters", testFilters},
+		{"Clocks", testClocks},
 		{"Paging", testPaging},
 		{"Runs", testRuns},
 		{"Gaps", testGaps},
@@ -367,7 +368,7 @@ func testGaps(t *testing.T, open Open) {
 	w.sequences[w.runs[0]] += 10
 	b.Events = append(b.Events, lost(-1, 3*time.Minute, 1))
 	s.write(&store.Write{Batches: []store.Batch{b}})
-	gaps, err := s.Gaps(t.Context(), start, start.Add(10*time.Minute))
+	gaps, err := s.Gaps(t.Context(), store.Period{From: start, To: start.Add(10 * time.Minute)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,7 +385,7 @@ func testGaps(t *testing.T, open Open) {
 	if diff := cmp.Diff(want, gaps, protocmp.Transform()); diff != "" {
 		t.Errorf("gaps: want - got +\n%s", diff)
 	}
-	gaps, err = s.Gaps(t.Context(), start, start.Add(90*time.Second))
+	gaps, err = s.Gaps(t.Context(), store.Period{From: start, To: start.Add(90 * time.Second)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -395,7 +396,7 @@ func testGaps(t *testing.T, open Open) {
 	late := w.batch(1, 1)
 	late.Events[0].Sequence = 4
 	s.write(&store.Write{Batches: []store.Batch{late}})
-	gaps, err = s.Gaps(t.Context(), time.Time{}, time.Time{})
+	gaps, err = s.Gaps(t.Context(), store.Period{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,12 +89,12 @@ func (f *Fleet) process(parent, exe string, args ...string) *spoorv1.Process {
 	}
 }
 
-// Next makes a batch of about so many events of a node.
+// Next makes a batch of about so many events of a node, which tells them late: its clock is right.
 func (f *Fleet) Next(node, events int) *spoorv1.Batch {
 	n := f.Nodes[node]
 	n.batch++
 	f.Now = f.Now.Add(time.Duration(events) * 30 * time.Microsecond)
-	b := &batch{fleet: f, node: n, out: &spoorv1.Batch{Sequence: n.batch, Sent: timestamppb.New(f.Now)}, processes: map[*spoorv1.Process]uint32{}, instances: map[int]uint32{}}
+	b := &batch{fleet: f, node: n, out: &spoorv1.Batch{Sequence: n.batch, Sent: timestamppb.Now()}, processes: map[*spoorv1.Process]uint32{}, instances: map[int]uint32{}}
 	for _, c := range f.calls[node] {
 		service := int(c.port - 8000)
 		b.tell(n.Daemons[2*service+f.r.IntN(2)], service, &spoorv1.Record{Fact: &spoorv1.Record_Flow{Flow: &spoorv1.Flow{

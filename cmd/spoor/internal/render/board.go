@@ -78,7 +78,7 @@ func (b *Board) Add(now time.Time, events ...*spoorv1.Event) []*spoorv1.Event {
 		}
 		row.event = ev
 		row.times++
-		row.last = ev.GetTime().AsTime()
+		row.last = When(ev).AsTime()
 	}
 	return news
 }
@@ -219,7 +219,7 @@ func (b *Board) Table(s Style, height int) []string {
 	for _, row := range rows {
 		ev := row.event
 		t.add(
-			cell{s.second(ev.GetTime()), faint},
+			cell{s.second(When(ev)), faint},
 			cell{ShortID(ev.GetProcess().GetExecId()), faint},
 			text(process(ev.GetProcess())),
 			text(WorkloadName(ev.GetInstance().GetWorkload(), ev.GetNode())),

@@ -42,7 +42,7 @@ func eventColumns(stream bool) []column {
 
 func eventRow(s Style, ev *spoorv1.Event) []cell {
 	return []cell{
-		{s.moment(when(ev)), faint},
+		{s.moment(When(ev)), faint},
 		text(Printable(ev.GetNode())),
 		{ShortID(ev.GetProcess().GetExecId()), faint},
 		text(process(ev.GetProcess())),
@@ -69,8 +69,8 @@ func Events(w io.Writer, s Style, events []*spoorv1.Event) error {
 // lineWidth is where a line by itself ends when no terminal does it: some command lines are endless.
 const lineWidth = 200
 
-// when an event happened: by the collector's clock where that of the node was off, so that those of several nodes are in order.
-func when(ev *spoorv1.Event) *timestamppb.Timestamp {
+// When an event happened: by the collector's clock where that of the node was off, so that those of several nodes are in order.
+func When(ev *spoorv1.Event) *timestamppb.Timestamp {
 	if at := ev.GetCorrectedTime(); at != nil {
 		return at
 	}
@@ -86,7 +86,7 @@ func Line(s Style, ev *spoorv1.Event) string {
 	if ev.GetProcess() == nil {
 		who = Printable(ev.GetNode())
 	}
-	line := s.paint(faint, s.second(when(ev))) + "  " + who + " " + s.paint(kindHue(ev.GetKind()), cutEnd(Sentence(ev), max(lineWidth-width(who), lineWidth/2)))
+	line := s.paint(faint, s.second(When(ev))) + "  " + who + " " + s.paint(kindHue(ev.GetKind()), cutEnd(Sentence(ev), max(lineWidth-width(who), lineWidth/2)))
 	if id := ev.GetProcess().GetExecId(); id != "" {
 		line += s.paint(faint, "  "+ShortID(id))
 	}

@@ -59,7 +59,7 @@ func beats(events []*spoorv1.Event, findings []*spoorv1.Finding) []beat {
 		if ev.GetProcessStart().GetCause() == spoorv1.ProcessStart_CAUSE_FORK && executed[ev.GetProcess().GetExecId()] {
 			continue
 		}
-		t := when(ev).AsTime()
+		t := When(ev).AsTime()
 		what := Sentence(ev)
 		key := ev.GetProcess().GetExecId() + "\x00" + about(ev)
 		if n := len(out); n > 0 && out[n-1].key == key {
