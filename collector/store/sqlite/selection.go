@@ -98,6 +98,9 @@ func (r *reader) selection(q *store.EventQuery) (*selection, error) {
 	}
 	if q.Workload != nil {
 		c := workloadCondition(q.Workload)
+		if q.Node != "" { // the others of the workload need not be looked at
+			c.sql, c.args = c.sql+" AND i.node IN (SELECT id FROM node WHERE name = ?)", append(c.args, q.Node)
+		}
 		s.add("event.instance IN (SELECT i.id FROM workload w JOIN instance i ON i.workload = w.id WHERE "+c.sql+")", c.args...)
 		s.through("event_instance")
 	}
