@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -134,21 +135,22 @@ const maxListed = 5000
 
 // name puts in who is at the other end of flows, where that became known after they were stored.
 func (s *Store) name(ctx context.Context, flows map[uint64]*spoorv1.Flow) error {
-	if len(flows) == 0 {
-		return nil
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(flows)), maxListed) {
+		if err := s.nameSome(ctx, flows, ids); err != nil {
+			return err
+		}
 	}
-	low, high := ^uint64(0), uint64(0)
-	keys := make([]string, 0, len(flows))
-	for id := range flows {
-		low, high = min(low, id), max(high, id)
-		keys = append(keys, quote(number(id)))
+	return nil
+}
+
+// nameSome asks for those of the flows with these ids, in their order.
+func (s *Store) nameSome(ctx context.Context, flows map[uint64]*spoorv1.Flow, ids []uint64) error {
+	keys := make([]string, len(ids))
+	for i, id := range ids {
+		keys[i] = quote(number(id))
 	}
-	condition := "kind = 'name' AND key >= " + quote(number(low)) + " AND key <= " + quote(number(high))
-	if len(keys) <= maxListed {
-		slices.Sort(keys)
-		condition += " AND key IN (" + strings.Join(keys, ", ") + ")"
-	}
-	d, err := s.client.query(ctx, "SELECT key, body FROM "+s.ledger()+" FINAL WHERE "+condition)
+	d, err := s.client.query(ctx, "SELECT key, body FROM "+s.ledger()+" FINAL WHERE kind = 'name' AND key >= "+keys[0]+" AND key <= "+keys[len(keys)-1]+
+		" AND key IN ("+strings.Join(keys, ", ")+")")
 	if err != nil {
 		return err
 	}
@@ -160,9 +162,6 @@ func (s *Store) name(ctx context.Context, flows map[uint64]*spoorv1.Flow) error 
 		peer := &spoorv1.Endpoint{}
 		if err := proto.Unmarshal(d.bytes(), peer); err != nil {
 			return fmt.Errorf("name of flow %d: %w", id, err)
-		}
-		if flows[id] == nil {
-			continue
 		}
 		flows[id].Peer.Workload, flows[id].Peer.ExecId = peer.GetWorkload(), peer.GetExecId()
 	}
