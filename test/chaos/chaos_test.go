@@ -35,6 +35,10 @@ type witness struct {
 	onDisk, acknowledged map[string]uint64 // by epoch: the last record
 }
 
+func newWitness() *witness {
+	return &witness{onDisk: map[string]uint64{}, acknowledged: map[string]uint64{}}
+}
+
 func (w *witness) hear(line string) {
 	var epoch string
 	var last, acknowledged uint64
@@ -47,59 +51,48 @@ func (w *witness) hear(line string) {
 	w.acknowledged[epoch] = max(w.acknowledged[epoch], acknowledged)
 }
 
+// heard is how many events were acknowledged to agents that lived to say so.
+func (w *witness) heard() (all uint64) {
+	for _, n := range w.acknowledged {
+		all += n
+	}
+	return all
+}
+
 // TestChaos kills three agents, a proxy that cuts, delays and reorders connections, and the collector, all at the same
 // time. In the end everything that an agent had on disk is in the store, once, and the sums fit.
 func TestChaos(t *testing.T) {
 	dir := t.TempDir()
-	data := filepath.Join(dir, "data")
-	if err := os.Mkdir(data, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	data := folder(t, dir, "data")
 	url, inherited := front(t)
-
-	w := &witness{onDisk: map[string]uint64{}, acknowledged: map[string]uint64{}}
-	silent := func(string) {}
-	victims := []*victim{
-		{name: "collector", least: 500 * time.Millisecond, most: 2500 * time.Millisecond, start: func(calm bool) (*process, error) {
-			return spawn("collector", "collector", part{Dir: data, Calm: calm}, nil, silent)
-		}},
-		{name: "proxy", least: 300 * time.Millisecond, most: 2500 * time.Millisecond, start: func(calm bool) (*process, error) {
-			return spawn("proxy", "proxy", part{Dir: data, Calm: calm}, inherited, silent)
-		}},
-	}
+	w := newWitness()
 	nodes := []string{"a", "b", "c"}
-	for _, node := range nodes {
-		how := part{Dir: filepath.Join(dir, node), Node: node, URL: url}
-		victims = append(victims, &victim{name: "agent " + node, least: 200 * time.Millisecond, most: 3500 * time.Millisecond, start: func(calm bool) (*process, error) {
-			how := how
-			how.Calm = calm
-			return spawn("agent "+node, "agent", how, nil, w.hear)
-		}})
-	}
+	victims := append([]*victim{collectorOf("collector", part{Dir: data}), proxyTo(data, inherited)}, agentsOf(dir, url, nodes, 200*time.Millisecond, w)...)
 	begun := time.Now()
 	tormentAll(t, kills(t), victims)
 	tormented := time.Since(begun)
 
-	// What is left is brought to its end.
-	var last []*process
-	for _, v := range victims {
-		p, err := v.start(true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		last = append(last, p)
-	}
-	for _, p := range last[2:] {
-		if err := p.end(true); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, p := range last[:2] {
-		if err := p.end(false); err != nil {
-			t.Error(err)
-		}
-	}
+	last := startAll(t, victims) // what is left is brought to its end
+	endAll(t, last[2:], true)
+	endAll(t, last[:2], false)
 	ended := time.Since(begun) - tormented
+	c := judge(t, data, nodes, w, victims)
+	t.Logf("in %s, and %s to bring the rest: %d runs of agents had %d events on disk, %d acknowledged while they lived; stored %d, missing %d, doubled %d",
+		tormented.Round(time.Second), ended.Round(time.Second), len(w.onDisk), c.onDisk, w.heard(), c.stored, c.missing, c.doubled)
+}
+
+func folder(t *testing.T, dir, name string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// judge looks at what a collector has in the end: each event that an agent had on disk, once, and sums that fit.
+func judge(t *testing.T, data string, nodes []string, w *witness, victims []*victim) counted {
+	t.Helper()
 	flows := uint64(0)
 	c := count(t, data, nodes, w.onDisk, func(t *testing.T, ev *spoorv1.Event) {
 		t.Helper()
@@ -110,15 +103,10 @@ func TestChaos(t *testing.T) {
 	for _, v := range victims {
 		t.Logf("%s: killed %d times", v.name, v.kills)
 	}
-	acknowledged := uint64(0)
-	for _, n := range w.acknowledged {
-		acknowledged += n
-	}
-	t.Logf("in %s, and %s to bring the rest: %d runs of agents had %d events on disk, %d acknowledged while they lived; stored %d, missing %d, doubled %d",
-		tormented.Round(time.Second), ended.Round(time.Second), len(w.onDisk), c.onDisk, acknowledged, c.stored, c.missing, c.doubled)
 	if c.missing != 0 || c.doubled != 0 || c.stored < c.onDisk || c.onDisk == 0 {
 		t.Error("that is not each of them once")
 	}
+	return c
 }
 
 // demand looks at each event: each must say the same of itself in its number and in its content.

@@ -58,7 +58,6 @@ func TestFullDisks(t *testing.T) {
 	data, folder := filepath.Join(dir, "data"), filepath.Join(dir, "spool")
 	growData, growFolder := smallDisk(t, data, "3m"), smallDisk(t, folder, "1m")
 	url, inherited := front(t)
-	silent := func(string) {}
 	var parts []*process
 	start := func(name string, how part, inherits *os.File, said func(string)) *process {
 		t.Helper()
@@ -78,7 +77,7 @@ func TestFullDisks(t *testing.T) {
 	})
 	collector := start("collector", part{Dir: data}, nil, silent)
 	between := start("proxy", part{Dir: data, Calm: true}, inherited, silent)
-	w := &witness{onDisk: map[string]uint64{}, acknowledged: map[string]uint64{}}
+	w := newWitness()
 	var lines atomic.Int64
 	how := part{Dir: filepath.Join(folder, "spool"), Node: "n", URL: url}
 	busy := start("agent", how, nil, func(line string) { lines.Add(1); w.hear(line) })

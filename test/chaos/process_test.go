@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -179,5 +180,56 @@ func tormentAll(t *testing.T, times int, victims []*victim) {
 	}
 	if err := errors.Join(failed...); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func silent(string) {}
+
+// collectorOf is a collector with its folder, and where it forwards to.
+func collectorOf(name string, how part) *victim {
+	return &victim{name: name, least: 500 * time.Millisecond, most: 2500 * time.Millisecond, start: func(calm bool) (*process, error) {
+		how := how
+		how.Calm = calm
+		return spawn(name, "collector", how, nil, silent)
+	}}
+}
+
+// proxyTo is a proxy in front of the collector with this folder.
+func proxyTo(dir string, front *os.File) *victim {
+	return &victim{name: "proxy", least: 300 * time.Millisecond, most: 2500 * time.Millisecond, start: func(calm bool) (*process, error) {
+		return spawn("proxy", "proxy", part{Dir: dir, Calm: calm}, front, silent)
+	}}
+}
+
+// agentsOf are the agents of nodes, each with its spool in a folder of dir.
+func agentsOf(dir, url string, nodes []string, least time.Duration, w *witness) (all []*victim) {
+	for _, node := range nodes {
+		all = append(all, &victim{name: "agent " + node, least: least, most: 3500 * time.Millisecond, start: func(calm bool) (*process, error) {
+			return spawn("agent "+node, "agent", part{Dir: filepath.Join(dir, node), Node: node, URL: url, Calm: calm}, nil, w.hear)
+		}})
+	}
+	return all
+}
+
+// startAll starts them to stay.
+func startAll(t *testing.T, victims []*victim) (all []*process) {
+	t.Helper()
+	for _, v := range victims {
+		p, err := v.start(true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// endAll waits for those that end by themselves, or ends them.
+func endAll(t *testing.T, all []*process, byThemselves bool) {
+	t.Helper()
+	for _, p := range all {
+		if err := p.end(byThemselves); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
