@@ -158,8 +158,8 @@ func TestManyStrangers(t *testing.T) {
 		p.closes(oldest, 0)
 		p.guests.mu.Lock()
 		defer p.guests.mu.Unlock()
-		if n := p.closed; n != 1 || p.guests.order.Len() != 3 || len(p.guests.at) != 3 {
-			t.Errorf("%v closed, %d are known", n, p.guests.order.Len())
+		if n := p.closed; n != 1 || p.guests.room.Count() != 3 || len(p.guests.at) != 3 {
+			t.Errorf("%v closed, %d are known", n, p.guests.room.Count())
 		}
 		if len(p.ended) > 0 {
 			t.Error("who asks was disturbed")

@@ -3,30 +3,29 @@
 package collector
 
 import (
-	"container/list"
 	"net"
 	"net/http"
 	"sync"
+
+	"github.com/spoor/spoor/collector/anteroom"
 )
 
 // maxStrangers is how many connections may be open on which nothing is asked.
 const maxStrangers = 1024
 
-// strangers are connections on which nothing is asked: new ones, and those that are kept for a next question. When there are too
-// many, the oldest is closed: who has something to ask does so at once, and nobody can keep others out by connecting and
-// saying nothing.
+// strangers are connections on which nothing is asked: new ones, and those that are kept for a next question. They are in an anteroom, of which the
+// oldest is closed when there are too many.
 type strangers struct {
 	net.Listener
-	most   int
+	room   *anteroom.Anteroom
 	closed func() // counts them
 
-	mu    sync.Mutex
-	order *list.List // of net.Conn
-	at    map[net.Conn]*list.Element
+	mu sync.Mutex
+	at map[net.Conn]func() // leaves the anteroom
 }
 
 func newStrangers(l net.Listener, most int, closed func()) *strangers {
-	return &strangers{Listener: l, most: most, closed: closed, order: list.New(), at: map[net.Conn]*list.Element{}}
+	return &strangers{Listener: l, room: anteroom.New(most), closed: closed, at: map[net.Conn]func(){}}
 }
 
 // Accept implements net.Listener.
@@ -44,22 +43,11 @@ func (s *strangers) add(conn net.Conn) {
 	if s.at[conn] != nil {
 		return
 	}
-	if s.order.Len() >= s.most {
-		if oldest, ok := s.order.Front().Value.(net.Conn); ok {
-			s.remove(oldest)
-			s.closed()
-			_ = oldest.Close() // its server is told by that, and closes it again
-		}
-	}
-	s.at[conn] = s.order.PushBack(conn)
-}
-
-// remove is called with the lock held.
-func (s *strangers) remove(conn net.Conn) {
-	if e := s.at[conn]; e != nil {
-		s.order.Remove(e)
+	s.at[conn] = s.room.Enter(func() { // called by another add, with the lock held
 		delete(s.at, conn)
-	}
+		s.closed()
+		_ = conn.Close() // its server is told by that, and closes it again
+	})
 }
 
 // state follows connections: it is the server's ConnState.
@@ -76,5 +64,8 @@ func (s *strangers) state(conn net.Conn, state http.ConnState) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.remove(conn)
+	if leave := s.at[conn]; leave != nil {
+		leave()
+		delete(s.at, conn)
+	}
 }

@@ -1,25 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package ingest
+// Package anteroom bounds how many may be waited for: connections on which nothing was asked yet, streams before their first word. It must not
+// know what they are.
+package anteroom
 
 import (
 	"container/list"
 	"sync"
 )
 
-// anteroom is where streams are before their hello. When it is full, the oldest has to go: an agent says hello at once, so who is
-// pushed out has come for something else, and nobody can keep agents out by filling it.
-type anteroom struct {
+// Anteroom has places for guests. When it is full, the oldest has to go: who has come for something says so at once, so who is pushed out has come
+// for something else, and nobody can keep others out by filling it.
+type Anteroom struct {
 	places int
 
 	mu     sync.Mutex
 	guests *list.List // of func(): what makes them go
 }
 
-func newAnteroom(places int) *anteroom { return &anteroom{places: places, guests: list.New()} }
+// New returns an anteroom that is empty.
+func New(places int) *Anteroom { return &Anteroom{places: places, guests: list.New()} }
 
-// enter takes a place, and calls leave of whoever has to go for it; the place is left by calling left.
-func (a *anteroom) enter(leave func()) (left func()) {
+// Enter takes a place, and calls leave of whoever has to go for it; the place is left by calling left.
+func (a *Anteroom) Enter(leave func()) (left func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.guests.Len() >= a.places {
@@ -37,7 +40,8 @@ func (a *anteroom) enter(leave func()) (left func()) {
 	}
 }
 
-func (a *anteroom) count() int {
+// Count is how many are in it.
+func (a *Anteroom) Count() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.guests.Len()

@@ -160,7 +160,7 @@ func newServiceMetrics(reg prometheus.Registerer, s *Service) (*serviceMetrics, 
 	}, func() float64 { return float64(s.sessions.superseded.Load()) })
 	greeting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "spoor_collector_ingest_greeting_streams", Help: "Streams that have yet to say who they are.",
-	}, func() float64 { return float64(s.anteroom.count()) })
+	}, func() float64 { return float64(s.anteroom.Count()) })
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "spoor_collector_ingest_waiting_bytes", Help: "Bytes of batches that are not durable yet, as they came.",
 	}, func() float64 { return float64(s.room.bytes()) })

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
+	"github.com/spoor/spoor/collector/anteroom"
 	"github.com/spoor/spoor/collector/store"
 )
 
@@ -50,7 +51,7 @@ type ServiceOptions struct {
 type Service struct {
 	o        ServiceOptions
 	sessions *sessions
-	anteroom *anteroom
+	anteroom *anteroom.Anteroom
 	room     *room
 	paces    *paces
 	metrics  *serviceMetrics
@@ -86,7 +87,7 @@ func NewService(o ServiceOptions) (*Service, error) {
 		return nil, fmt.Errorf("ingest: ServiceOptions.Limits: %w", err)
 	}
 	o.Limits = o.Limits.withDefaults()
-	s := &Service{o: o, sessions: newSessions(), anteroom: newAnteroom(maxGuests), room: newRoom(o.Limits.NodeBytes, o.Limits.TotalBytes)}
+	s := &Service{o: o, sessions: newSessions(), anteroom: anteroom.New(maxGuests), room: newRoom(o.Limits.NodeBytes, o.Limits.TotalBytes)}
 	s.paces = newPaces(o.Limits.RecordsPerSecond, o.Limits.Burst, func(k nodeKey) bool { return s.ConnectedNode(k.cluster, k.node) })
 	var err error
 	s.metrics, err = newServiceMetrics(o.Registerer, s)
@@ -187,7 +188,7 @@ func (s *Service) ship(ctx context.Context, stream *shipStream, control *http.Re
 		return connect.NewError(connect.CodeUnimplemented, fmt.Errorf("the connection has no deadlines: use HTTP/2: %w", err))
 	}
 	var pushed atomic.Bool
-	left := s.anteroom.enter(func() {
+	left := s.anteroom.Enter(func() {
 		pushed.Store(true)
 		_ = control.SetReadDeadline(time.Unix(1, 0)) // who cannot be woken is gone
 	})
