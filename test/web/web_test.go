@@ -191,12 +191,17 @@ func (p *tab) eval(expression string) string {
 	return string(v)
 }
 
-// until waits for an expression to become true.
+// until waits for an expression to become true, also beyond the end of the page: a choice may load another.
 func (p *tab) until(expression string) {
 	p.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
-	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](expression)); err != nil {
+	_, err := chromedp.Run(ctx, chromedp.Poll[bool](expression))
+	for err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "context") { // of JavaScript: that of the page that went
+		time.Sleep(20 * time.Millisecond)
+		_, err = chromedp.Run(ctx, chromedp.Poll[bool](expression))
+	}
+	if err != nil {
 		p.Fatalf("the page never came to %s: %v\n%s", expression, err, p.eval("document.body.innerText"))
 	}
 }
@@ -216,6 +221,10 @@ func TestFirstView(t *testing.T) {
 	p.sees("#agents", "node-a")
 	p.sees("#agents", "process base")
 	p.sees("#link", "live")
+	p.until(`/^[0-9.,]+ events\/s · /.test(document.querySelector("#rate").innerText)`)
+	if got := p.eval(`import("/text.js").then(({ perSecond }) => [perSecond(null, { at: 5, count: 7 }), perSecond({ at: 0, count: 7 }, { at: 2000, count: 22 })].join(" "))`); got != "– 7.5" {
+		t.Errorf("how many events a second is said as %q, before a second look and by two", got)
+	}
 	p.sees("#gaps", "The view is incomplete.")
 	p.sees("#gaps", "12")
 	p.sees("#events-list", "wrote /var/tmp/spoor-demo (0 B → 6 B)")

@@ -4,7 +4,7 @@ import { ask, every } from "./api.js";
 import { $, h, setText } from "./dom.js";
 import { showEvent, showTree } from "./detail.js";
 import { List } from "./list.js";
-import { clock, plural, printable, processName, sentence, shortClock, workloadName } from "./text.js";
+import { exactly, plural, printable, processName, sentence, shortClock, when, workloadName } from "./text.js";
 
 // As many events stay in the page; older ones are still in the store.
 const kept = 10_000;
@@ -27,7 +27,7 @@ export function startEvents({ gaps, failed, answered }) {
     empty: "No events match.",
     act: (e, key) => (key === "Enter" && e.process ? showTree(e.process.execId) : showEvent(e)),
     draw: (e) => [
-      h("span", { role: "gridcell", class: "time", title: clock(e.time, true) }, shortClock(e.time)),
+      h("span", { role: "gridcell", class: "time", title: exactly(e) }, shortClock(when(e))),
       h("span", { role: "gridcell", class: `mark ${families[e.kind] ?? ""}`, title: printable(e.kind), "aria-label": printable(e.kind) }),
       h("span", { role: "gridcell", class: "process" }, process(e)),
       h("span", { role: "gridcell", class: "workload", title: workloadName(e.instance?.workload, e.node) }, workloadName(e.instance?.workload, e.node)),

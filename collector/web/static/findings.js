@@ -3,7 +3,7 @@
 import { ask, every } from "./api.js";
 import { showEvent } from "./detail.js";
 import { $, h, setText } from "./dom.js";
-import { ago, clock, plural, printable, processName, sentence, word, workloadName } from "./text.js";
+import { ago, clock, exactly, plural, printable, processName, sentence, when, word, workloadName } from "./text.js";
 
 // So many of the findings are unfolded when the page opens: the worst.
 const unfolded = 1;
@@ -149,7 +149,7 @@ export function startFindings({ gaps, failed, answered, watch }) {
       const { evidence = [] } = await ask("GetFinding", { id: f.id });
       into.replaceChildren(
         ...evidence.map((e) =>
-          h("button", { type: "button", class: "plain event", onclick: () => showEvent(e) }, h("span", { class: "time" }, clock(e.time, true)), h("span", { class: "process" }, e.process ? processName(e.process) : ""), h("span", {}, sentence(e))),
+          h("button", { type: "button", class: "plain event", onclick: () => showEvent(e) }, h("span", { class: "time", title: exactly(e) }, clock(when(e), true)), h("span", { class: "process" }, e.process ? processName(e.process) : ""), h("span", {}, sentence(e))),
         ),
       );
       if (!evidence.length) setText(into, "The events are no longer stored.");

@@ -4,7 +4,7 @@
 
 import { ask, cluster, every } from "./api.js";
 import { $, h, setText } from "./dom.js";
-import { ago, clock, plural, printable, size } from "./text.js";
+import { ago, clock, perSecond, plural, printable, size } from "./text.js";
 
 // Gaps that are shown before one has to ask for the rest.
 const shownGaps = 3;
@@ -59,11 +59,10 @@ export function startStatus() {
       gaps("status", status.completeness);
       $("agents").replaceChildren(...agents(status.agents ?? []));
       offer(status.agents ?? []);
-      const now = { at: performance.now(), events: Number(status.events ?? 0) };
-      const rate = before ? Math.max(0, ((now.events - before.events) * 1000) / (now.at - before.at)) : 0;
-      before = now;
+      const now = { at: performance.now(), count: Number(status.events ?? 0) };
       const oldest = status.oldest ? `, since ${clock(status.oldest)}` : "";
-      setText($("rate"), `${rate < 10 ? rate.toFixed(1) : Math.round(rate).toLocaleString("en")} events/s · ${plural(now.events, "event")} in ${size(status.storeBytes)}${oldest}`);
+      setText($("rate"), `${perSecond(before, now)} events/s · ${plural(now.count, "event")} in ${size(status.storeBytes)}${oldest}`);
+      before = now;
     } catch (error) {
       failed("status", error);
     }

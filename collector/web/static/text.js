@@ -107,6 +107,13 @@ export function size(bytes) {
   return `${unit > 0 && n < 10 ? n.toFixed(1) : Math.round(n)} ${units[unit]}`;
 }
 
+// perSecond is how fast a count grew between two looks at it, at milliseconds; a dash before the second look.
+export function perSecond(before, now) {
+  if (!before) return "–";
+  const rate = Math.max(0, ((now.count - before.count) * 1000) / (now.at - before.at));
+  return rate < 10 ? rate.toFixed(1) : Math.round(rate).toLocaleString("en");
+}
+
 export function duration(milliseconds) {
   const seconds = Math.round(milliseconds / 1000);
   if (milliseconds < 1000) return `${Math.max(0, Math.round(milliseconds))}ms`;
@@ -134,6 +141,15 @@ export function clock(time, milliseconds = false) {
 export function shortClock(time) {
   const full = clock(time);
   return full.length > 8 ? full.slice(5, 16) : full;
+}
+
+// when an event happened: by the collector's clock where that of the node was off.
+export const when = (event) => event.correctedTime ?? event.time;
+
+// exactly says it to the millisecond, and what the node said where that is something else.
+export function exactly(event) {
+  const told = event.correctedTime ? `; by the clock of ${printable(event.node)}, which was off, ${clock(event.time, true)}` : "";
+  return clock(when(event), true) + told;
 }
 
 // word makes of an enum's value what people say: SEVERITY_HIGH -> high, WRITABLE_LAYER -> writable-layer.
