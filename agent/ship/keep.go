@@ -105,6 +105,7 @@ func (q *Queue) keep(number uint64, e entry) error {
 	}
 	kept.spooled = true
 	q.volatile -= kept.records
+	q.bytes -= kept.bytes
 	if q.cached < maxCached {
 		q.cached++
 	} else {

@@ -18,8 +18,12 @@ import (
 )
 
 const (
-	// Records in one batch at most.
+	// Records in one batch at most, and bytes after which it is closed: paths and arguments are made by whoever is watched, and a batch that a
+	// collector finds too large is lost with all that is in it.
 	maxBatchRecords = 2000
+	maxBatchBytes   = 1 << 20
+	// Bytes, as they are sent, of what is in memory only. Records are of some 200 bytes, so that these are hardly ever reached first.
+	maxVolatileBytes = 64 << 20
 	// Records of losses that are taken when nothing else is: what was not taken must be told.
 	lossReserve = 1024
 	// Batches that stay in memory though they are on disk, so that a collector that keeps up causes no reading.
@@ -37,13 +41,14 @@ type QueueOptions struct {
 }
 
 // Queue holds what the collector has not acknowledged: one open batch and the closed ones before it. It is bounded by
-// records in memory and by the spool's bytes; what comes when it is full is dropped and counted.
+// records and bytes in memory and by the spool's bytes; what comes when it is full is dropped and counted.
 type Queue struct {
 	o QueueOptions
 
 	mu       sync.Mutex
 	held     int    // records
 	volatile int    // those that are in memory only
+	bytes    int    // of those
 	cached   int    // batches that are in memory and on disk
 	sequence uint64 // of records
 	number   uint64 // of the last closed batch
@@ -61,6 +66,7 @@ type Queue struct {
 type entry struct {
 	batch   *spoorv1.Batch // nil when it is on disk only, or was dropped
 	records int            // 0 when it was dropped
+	bytes   int
 	spooled bool
 }
 
@@ -82,6 +88,7 @@ func refused(l *Lost) *uint64 { return &l.Refused }
 
 type builder struct {
 	batch     *spoorv1.Batch
+	bytes     int // of what is in it, about
 	processes map[*spoorv1.Process]uint32
 	instances map[*spoorv1.Instance]uint32
 }
@@ -118,7 +125,8 @@ func (q *Queue) Add(r *spoorv1.Record, process *spoorv1.Process, instance *spoor
 	r.Instance = q.open.instance(instance)
 	r.Process = q.open.process(process, r.Instance)
 	q.open.batch.Records = append(q.open.batch.Records, r)
-	if len(q.open.batch.Records) >= maxBatchRecords {
+	q.open.bytes += proto.Size(r)
+	if len(q.open.batch.Records) >= maxBatchRecords || q.open.bytes >= maxBatchBytes {
 		q.close()
 	}
 	return true
@@ -126,14 +134,11 @@ func (q *Queue) Add(r *spoorv1.Record, process *spoorv1.Process, instance *spoor
 
 // takes reports whether there is room, and counts what finds none.
 func (q *Queue) takes(r *spoorv1.Record) bool {
-	limit := q.o.Limit
 	loss := r.GetLoss() != nil
-	if loss {
-		limit += lossReserve
-	}
+	full := q.full(loss)
 	switch {
-	case q.volatile >= limit && loss: // it is told later
-	case q.volatile >= limit:
+	case full && loss: // it is told later
+	case full:
 		q.lost.QueueFull++
 	case q.crowded() && !loss:
 		q.lost.SpoolFull++
@@ -143,13 +148,22 @@ func (q *Queue) takes(r *spoorv1.Record) bool {
 	return false
 }
 
+// full reports whether there is no room in memory for a record.
+func (q *Queue) full(loss bool) bool {
+	records, bytes := q.o.Limit, maxVolatileBytes
+	if loss { // which are small; the last batch may have gone beyond the bound
+		records, bytes = records+lossReserve, bytes+3*maxBatchBytes
+	}
+	return q.volatile >= records || q.bytes >= bytes
+}
+
 func (q *Queue) crowded() bool { return q.o.Spool != nil && q.o.Spool.Crowded() }
 
 // Full reports whether records are being dropped.
 func (q *Queue) Full() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.volatile >= q.o.Limit || q.crowded()
+	return q.full(false) || q.crowded()
 }
 
 // Flush closes the open batch, so that it can be sent.
@@ -165,7 +179,8 @@ func (q *Queue) close() {
 	}
 	q.number++
 	q.open.batch.Sequence = q.number
-	q.closed = append(q.closed, entry{batch: q.open.batch, records: len(q.open.batch.GetRecords())})
+	q.closed = append(q.closed, entry{batch: q.open.batch, records: len(q.open.batch.GetRecords()), bytes: q.open.bytes})
+	q.bytes += q.open.bytes
 	q.open = nil
 	signal(q.wake)
 	if q.o.Spool != nil {
@@ -263,6 +278,7 @@ func (q *Queue) forget(e *entry) {
 	switch {
 	case !e.spooled:
 		q.volatile -= e.records
+		q.bytes -= e.bytes
 	case e.batch != nil:
 		q.cached--
 	}
@@ -343,6 +359,7 @@ func (b *builder) instance(in *spoorv1.Instance) uint32 {
 	n, ok := b.instances[in]
 	if !ok {
 		b.batch.Instances = append(b.batch.Instances, in)
+		b.bytes += proto.Size(in)
 		n = uint32(len(b.batch.Instances)) //nolint:gosec // at most maxBatchRecords
 		b.instances[in] = n
 	}
@@ -356,6 +373,7 @@ func (b *builder) process(p *spoorv1.Process, instance uint32) uint32 {
 	n, ok := b.processes[p]
 	if !ok {
 		b.batch.Processes = append(b.batch.Processes, p)
+		b.bytes += proto.Size(p)
 		b.batch.ProcessInstances = append(b.batch.ProcessInstances, max(instance, 1)-1)
 		n = uint32(len(b.batch.Processes)) //nolint:gosec // at most maxBatchRecords
 		b.processes[p] = n

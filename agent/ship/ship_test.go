@@ -9,12 +9,14 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
@@ -233,5 +235,43 @@ func TestDrainGivesUpAndSaysWhatIsLeft(t *testing.T) {
 	defer cancel()
 	if err := c.Drain(ctx); err == nil {
 		t.Error("Drain reported success with an event that nobody took")
+	}
+}
+
+func TestBatchesHaveABoundInBytes(t *testing.T) {
+	q := memory(1 << 30)
+	host := &spoorv1.Instance{Id: "host"}
+	long := strings.Repeat("x", 16<<10)
+	record := func() *spoorv1.Record {
+		r := write(1)
+		r.GetFileWrite().File = &spoorv1.File{Path: long}
+		return r
+	}
+	added := 0
+	for q.Add(record(), &spoorv1.Process{Exe: long, Args: []string{long}}, host) {
+		if added++; added > 2*maxVolatileBytes/len(long) {
+			t.Fatal("there is no bound")
+		}
+	}
+	if got := added * 3 * len(long); got < maxVolatileBytes/2 || got > maxVolatileBytes+2*maxBatchBytes {
+		t.Errorf("%d bytes were taken", got)
+	}
+	if s := q.Stats(); !q.Full() || s.Lost.QueueFull != 1 || s.Held != added {
+		t.Errorf("Full is %v, Stats are %+v; %d were taken", q.Full(), s, added)
+	}
+	if !q.Add(loss(1), nil, nil) {
+		t.Error("what was lost cannot be told")
+	}
+	q.Flush()
+	arrived, last := 0, uint64(0)
+	for b := q.next(0); b != nil; b = q.next(last) {
+		if size := proto.Size(b); size > maxBatchBytes+4*len(long) {
+			t.Fatalf("a batch has %d bytes", size)
+		}
+		arrived, last = arrived+len(b.GetRecords()), b.GetSequence()
+	}
+	q.acknowledge(last)
+	if s := q.Stats(); arrived != added+1 || s.Held != 0 || q.bytes != 0 || !q.Add(record(), nil, host) {
+		t.Errorf("%d of %d arrived; %d bytes wait still, and Stats are %+v", arrived, added+1, q.bytes, s)
 	}
 }
