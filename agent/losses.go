@@ -58,6 +58,7 @@ func (a *Agent) allLosses() (map[lossKey]uint64, error) {
 	}
 	a.addQueueLosses(all)
 	all[lossKey{"process", "table_full"}] = a.table.Evicted()
+	all[lossKey{"process", "texts_cut"}] = a.table.Shortened()
 	all[lossKey{"workload", "table_full"}] = a.workloads.Evicted()
 	return all, nil
 }

@@ -44,6 +44,7 @@ type Process struct {
 	fork      bool // it has not executed anything of its own
 	announced bool
 	ended     bool
+	texts     *texts
 	sockets   bool // which others may have inherited, and use for hours
 	time      uint64
 }
@@ -89,6 +90,10 @@ type Table struct {
 	left    []sensor.Who        // of those longer ago, who left sockets behind
 	evicted uint64
 	hurried uint64
+	// Bytes of the texts of images, all and of each instance; and how often some were cut for want of room.
+	maxTexts, texts int
+	textsOf         map[*workload.Instance]int
+	shortened       uint64
 }
 
 // past is an image that ended, and when that was known, in nanoseconds since boot.
@@ -102,12 +107,13 @@ func NewTable(o Options) (*Table, error) {
 	if o.Size == 0 {
 		o.Size = 65536
 	}
-	t := &Table{o: o, newest: map[uint32]*Process{}}
+	t := &Table{o: o, newest: map[uint32]*Process{}, maxTexts: maxTexts, textsOf: map[*workload.Instance]int{}}
 	var err error
 	t.all, err = lru.NewLRU(o.Size, func(_ sensor.Who, p *Process) {
 		if !p.ended {
 			t.evicted++
 		}
+		t.release(p)
 		if t.newest[p.Who.Tgid] == p {
 			delete(t.newest, p.Who.Tgid)
 		}
@@ -123,6 +129,9 @@ func (t *Table) Evicted() uint64 { return t.evicted }
 
 // Hurried returns how many images that ended were forgotten before their time, because so many ended.
 func (t *Table) Hurried() uint64 { return t.hurried }
+
+// Shortened returns how many images have not all of their texts, for want of room.
+func (t *Table) Shortened() uint64 { return t.shortened }
 
 // Len returns how many images are remembered.
 func (t *Table) Len() int { return t.all.Len() }
@@ -150,15 +159,14 @@ func (t *Table) applyFork(ev *sensor.ProcessEvent) {
 	p := t.add(ev, t.parentOf(ev))
 	p.fork = true
 	if p.parent != nil { // a fork runs what its parent runs
-		p.Proto.Exe, p.Proto.Args, p.Proto.ArgsRaw = p.parent.Proto.Exe, p.parent.Proto.Args, p.parent.Proto.ArgsRaw
-		p.Proto.Cwd = p.parent.Proto.Cwd
+		t.shareTexts(p, p.parent)
 	}
 	t.forks = append(t.forks, p)
 }
 
 func (t *Table) applyExec(ev *sensor.ProcessEvent) {
 	if p, known := t.all.Peek(ev.Who); known { // the iterator saw it first, perhaps before its texts could be read
-		setTexts(p.Proto, ev.Exe, ev.Cwd, ev.Args, ev.ArgsTruncated)
+		t.setTexts(p, ev.Exe, ev.Cwd, ev.Args, ev.ArgsTruncated)
 		return
 	}
 	before, ok := t.all.Peek(sensor.Who{StartBoottime: ev.Who.StartBoottime, Tgid: ev.Who.Tgid, ExecCount: ev.Who.ExecCount - 1})
@@ -174,7 +182,7 @@ func (t *Table) applyExec(ev *sensor.ProcessEvent) {
 		t.end(before, ev.Time)
 	}
 	p := t.add(ev, parent)
-	setTexts(p.Proto, ev.Exe, ev.Cwd, ev.Args, ev.ArgsTruncated)
+	t.setTexts(p, ev.Exe, ev.Cwd, ev.Args, ev.ArgsTruncated)
 	t.announce(p, spoorv1.ProcessStart_CAUSE_EXEC)
 }
 

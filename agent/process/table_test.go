@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -267,5 +268,77 @@ func TestExecIDIsTheSameForTheSameImageOnly(t *testing.T) {
 	}
 	if id := tab.ExecID(who(1, 1)); len(id) != 16 {
 		t.Errorf("id %q has %d characters, want 16", id, len(id))
+	}
+}
+
+// instances gives each cgroup an instance.
+type instances map[uint64]*workload.Instance
+
+func (i instances) Of(cgroup uint64, _ uint32, _ bool) *workload.Instance { return i[cgroup] }
+func (instances) Learn(uint64, string, time.Time)                         {}
+
+func TestNobodyFillsTheMemoryWithTexts(t *testing.T) {
+	const quiet, loud, most = 1, 2, 64 << 10
+	of := instances{quiet: workload.NewInstance(&spoorv1.Instance{Id: "quiet"}), loud: workload.NewInstance(&spoorv1.Instance{Id: "loud"})}
+	tab, err := NewTable(Options{BootID: "boot", Instances: of, Clock: epoch{}, Sink: &story{}, Size: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab.maxTexts = most
+	run := func(cgroup uint64, tgid uint32, args ...string) *Process {
+		ev := at(sensor.Exec, time.Second, who(tgid, 1), who(0, 0))
+		ev.CgroupID, ev.Exe, ev.Cwd, ev.Args = cgroup, "/"+strings.Repeat("d/", 1000)+"app", "/", args
+		tab.Apply(ev)
+		p, ok := tab.all.Peek(ev.Who)
+		if !ok {
+			t.Fatal("it is not known")
+		}
+		return p
+	}
+	fork := func(cgroup uint64, child, parent uint32) *Process {
+		ev := at(sensor.Fork, time.Second, who(child, 0), who(parent, 1))
+		ev.CgroupID = cgroup
+		tab.Apply(ev)
+		p, _ := tab.all.Peek(ev.Who)
+		return p
+	}
+	held := func() (n int) {
+		counted := map[*texts]bool{}
+		for _, p := range tab.all.Values() {
+			if p.texts != nil && !counted[p.texts] {
+				counted[p.texts] = true
+				n += sizeOf(p.Proto.GetExe(), p.Proto.GetCwd(), p.Proto.GetArgs())
+			}
+		}
+		return n
+	}
+	// Empty arguments take no bytes on the command line, and some in memory.
+	first := run(loud, 100, make([]string, 100)...)
+	for n := range uint32(100) {
+		fork(loud, 500+n, 100)
+		run(loud, 101+n, "app", strings.Repeat("\xff", 4000))
+	}
+	if got := held(); got > most {
+		t.Errorf("%d bytes of texts are remembered, want %d at most", got, most)
+	}
+	if first.Proto.GetArgsTruncated() || len(first.Proto.GetArgs()) != 100 {
+		t.Error("what came when there was room was cut")
+	}
+	last := run(loud, 300, "app", strings.Repeat("x", 4000))
+	if got := last.Proto; !got.GetArgsTruncated() || !slices.Equal(got.GetArgs(), []string{"app"}) || !strings.HasSuffix(got.GetExe(), "d/app") || len(got.GetExe()) > 2*shortPath {
+		t.Errorf("where there is no room it has %v and an executable of %d bytes", got.GetArgs(), len(got.GetExe()))
+	}
+	if other := run(quiet, 400, "app", strings.Repeat("x", 4000)); other.Proto.GetArgsTruncated() || len(other.Proto.GetExe()) < 2000 {
+		t.Error("somebody else's texts were cut")
+	}
+	if tab.Shortened() == 0 {
+		t.Error("nobody is told that texts were cut")
+	}
+	tab.all.Purge()
+	if tab.texts != 0 || len(tab.textsOf) != 0 {
+		t.Errorf("when nobody is remembered, %d bytes of %d instances are", tab.texts, len(tab.textsOf))
+	}
+	if again := run(loud, 301, "app", strings.Repeat("x", 4000)); again.Proto.GetArgsTruncated() {
+		t.Error("texts are cut though there is room")
 	}
 }

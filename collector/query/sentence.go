@@ -29,6 +29,7 @@ var reasonWords = map[string]string{
 	"map_full":         "more happened at once than the kernel side keeps",
 	"queue_full":       "the collector was away for longer than the agent's queue lasts",
 	"table_full":       "more of them were alive than the agent remembers",
+	"texts_cut":        "their paths and arguments were more than the agent remembers of one workload, and were cut",
 }
 
 // forgottenWords say why events are no longer stored.
