@@ -4,6 +4,7 @@ package agent
 
 import (
 	"errors"
+	"hash/maphash"
 	"path"
 	"time"
 
@@ -26,15 +27,16 @@ const (
 	// Files that went or were renamed of late: what is still to be told of them is told within a minute.
 	rememberedMoves = 16384
 	movesAge        = 2 * time.Minute
+	movedPaths      = 8 << 20 // bytes of where they went
 	// Files that were told of, and those of which is known who wrote them.
 	rememberedFiles = 32768
 )
 
-// changeKey is what changes of names are summed up by.
+// changeKey is what changes of names are summed up by. Of paths, which may have 4 KiB, it has hashes.
 type changeKey struct {
 	who sensor.Who
 	dev uint32
-	dir string
+	dir uint64 // of its path
 	op  sensor.NameOp
 }
 
@@ -67,6 +69,7 @@ type changes struct {
 	exact  *sensor.ExactNames   // names, in the full tier
 	read   []change             // in this turn
 	made   map[sensor.Inode]int // where in read a file was made
+	seed   maphash.Seed         // of the hashes in changeKey
 	bursts *recent.Map[changeKey, *burst]
 	merged *footprint.Coalescer[changeKey, change]
 	// Inodes that an event told of. Whoever was told of a file is told of its end.
@@ -87,15 +90,17 @@ func openChanges(remembered int) (*changes, error) {
 	files, moves := min(rememberedFiles, remembered), min(rememberedMoves, remembered)
 	c := &changes{
 		made:    map[sensor.Inode]int{},
+		seed:    maphash.MakeSeed(),
 		bursts:  recent.New[changeKey, *burst](rememberedBursts, movesAge),
 		told:    recent.New[sensor.Inode, struct{}](files, 0),
 		written: recent.New[sensor.Inode, struct{}](files, 0),
 		gone:    recent.New[sensor.Inode, struct{}](moves, movesAge),
-		moved:   recent.New[sensor.Inode, string](moves, movesAge),
+		moved:   recent.New[sensor.Inode, string](moves, movesAge).Weighing(movedPaths, func(_ sensor.Inode, to string) int { return len(to) }),
 	}
 	var err error
 	c.merged, err = footprint.New[changeKey](footprint.Options[change]{
 		Size: rememberedBursts, Min: minPause, Max: maxPause,
+		Bytes: waitingPaths, Weigh: func(ch *change) int { return len(ch.Path) + len(ch.Target) },
 		Merge: func(into *change, later change) {
 			later.more += into.more + 1
 			*into = later
@@ -217,7 +222,7 @@ func (a *Agent) addChange(now time.Time, ch *change) {
 	case ch.Tgid != 0:
 		ch.process = a.table.ByTgid(ch.Tgid, ch.Before)
 	}
-	key := changeKey{who: sensor.Who{Tgid: ch.Tgid}, dev: ch.Inode.Dev, dir: path.Dir(ch.Path + ch.Target), op: ch.Op}
+	key := changeKey{who: sensor.Who{Tgid: ch.Tgid}, dev: ch.Inode.Dev, dir: maphash.String(c.seed, path.Dir(ch.Path+ch.Target)), op: ch.Op}
 	if ch.process != nil {
 		key.who = ch.process.Who
 		a.storage.Learn(ch.mntNS(), ch.Tgid) // while the process lives

@@ -25,7 +25,7 @@ func of(op sensor.NameOp, inode uint64) *change {
 func TestAlone(t *testing.T) {
 	c := newChanges(t)
 	now := time.Now()
-	here, there := changeKey{dir: "/here"}, changeKey{dir: "/there"}
+	here, there := changeKey{dir: 1}, changeKey{dir: 2}
 	for i := range maxSingles {
 		if !c.alone(now, here, of(sensor.NameRemoved, 1)) {
 			t.Fatalf("change %d is summed up", i+1)

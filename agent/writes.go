@@ -26,9 +26,13 @@ type write struct {
 	process *process.Process
 }
 
+// Bytes of the paths of files, and of changed names, whose next event is scheduled.
+const waitingPaths = 16 << 20
+
 func newWrites(size int) (*footprint.Coalescer[writeKey, write], error) {
 	return footprint.New[writeKey](footprint.Options[write]{
 		Size: size, Min: minPause, Max: maxPause,
+		Bytes: waitingPaths, Weigh: func(w *write) int { return len(w.Path) },
 		Merge: func(into *write, later write) {
 			first, before, changes := into.First, into.SizeBefore, into.Changes
 			path, cut := into.Path, into.PathCut

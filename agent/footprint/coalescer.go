@@ -20,6 +20,9 @@ type Options[V any] struct {
 	Size int
 	// The pause after the first event of a key; each event doubles it, up to Max.
 	Min, Max time.Duration
+	// How many bytes the values that wait may have, as Weigh says, where there is one. What there is no room for is told at once.
+	Bytes int
+	Weigh func(*V) int
 	// Merge adds a later value to an earlier one.
 	Merge func(into *V, later V)
 }
@@ -29,12 +32,14 @@ type Coalescer[K comparable, V any] struct {
 	o       Options[V]
 	all     *lru.LRU[K, *entry[V]]
 	pending map[K]*entry[V]
+	bytes   int // of those
 	evicted []evictee[K, V]
 }
 
 type entry[V any] struct {
 	value V
 	has   bool
+	bytes int
 	due   time.Time
 	pause time.Duration
 }
@@ -51,6 +56,7 @@ func New[K comparable, V any](o Options[V]) (*Coalescer[K, V], error) {
 	c.all, err = lru.NewLRU(o.Size, func(k K, e *entry[V]) {
 		if e.has {
 			c.evicted = append(c.evicted, evictee[K, V]{k, e.value})
+			c.bytes -= e.bytes
 			delete(c.pending, k)
 		}
 	})
@@ -69,6 +75,7 @@ func (c *Coalescer[K, V]) Add(now time.Time, key K, value V) {
 	}
 	if e.has {
 		c.o.Merge(&e.value, value)
+		c.weigh(now, key, e)
 		return
 	}
 	if now.Sub(e.due) > e.pause {
@@ -76,6 +83,32 @@ func (c *Coalescer[K, V]) Add(now time.Time, key K, value V) {
 	}
 	e.value, e.has = value, true
 	c.pending[key] = e
+	c.weigh(now, key, e)
+}
+
+// weigh counts what waits in e. What there is no room for waits no longer.
+func (c *Coalescer[K, V]) weigh(now time.Time, key K, e *entry[V]) {
+	if c.o.Weigh == nil {
+		return
+	}
+	c.bytes -= e.bytes
+	e.bytes = c.o.Weigh(&e.value)
+	if c.bytes += e.bytes; c.bytes > c.o.Bytes {
+		c.evicted = append(c.evicted, evictee[K, V]{key, c.take(now, key, e)})
+	}
+}
+
+// take takes out what waits in e, and says when the next is due.
+func (c *Coalescer[K, V]) take(now time.Time, key K, e *entry[V]) V {
+	value := e.value
+	var none V
+	e.value, e.has = none, false
+	c.bytes -= e.bytes
+	e.bytes = 0
+	e.pause = min(max(2*e.pause, c.o.Min), c.o.Max)
+	e.due = now.Add(e.pause)
+	delete(c.pending, key)
+	return value
 }
 
 // Due hands out what is due at now, and at once what urgent says (because its process ended, say). A nil urgent means
@@ -94,13 +127,7 @@ func (c *Coalescer[K, V]) Due(now time.Time, urgent func(K) bool) iter.Seq2[K, V
 			if now.Before(e.due) && urgent != nil && !urgent(k) {
 				continue
 			}
-			value := e.value
-			var none V
-			e.value, e.has = none, false
-			e.pause = min(max(2*e.pause, c.o.Min), c.o.Max)
-			e.due = now.Add(e.pause)
-			delete(c.pending, k)
-			if !yield(k, value) {
+			if !yield(k, c.take(now, k, e)) {
 				return
 			}
 		}

@@ -5,6 +5,7 @@ package footprint
 import (
 	"iter"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 )
@@ -149,5 +150,44 @@ func TestALongerPauseMergesMore(t *testing.T) {
 	}
 	if total != 1250 {
 		t.Errorf("%d of 1250 were told", total)
+	}
+}
+
+func TestWhatWaitsHasABoundInBytes(t *testing.T) {
+	const most, each = 100, 30
+	c, err := New[int](Options[string]{
+		Size: 1000, Min: time.Hour, Max: time.Hour, Bytes: most, Weigh: func(v *string) int { return len(*v) },
+		Merge: func(into *string, later string) { *into += later },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k := range 10 { // they were told once, so that what follows has to wait
+		c.Add(start, k, "")
+	}
+	_ = maps.Collect(c.Due(start, func(int) bool { return false }))
+	told := map[int]int{}
+	for k := range 10 {
+		c.Add(start, k, strings.Repeat("x", each/2))
+		c.Add(start, k, strings.Repeat("y", each/2))
+		for k, v := range c.Due(start, func(int) bool { return false }) {
+			told[k] = len(v)
+		}
+		waiting := 0
+		for _, e := range c.pending {
+			waiting += len(e.value)
+		}
+		if waiting > most || waiting != c.bytes {
+			t.Fatalf("%d bytes wait, and %d are counted, want %d at most", waiting, c.bytes, most)
+		}
+	}
+	if told[0]+told[1]+told[2] > 0 || len(told) != 7 {
+		t.Errorf("told early: %v, want what came when there was no room", told)
+	}
+	for k, v := range c.Due(start, nil) {
+		told[k] += len(v)
+	}
+	if len(told) != 10 || c.bytes != 0 {
+		t.Errorf("%d were told, and %d bytes are counted in the end", len(told), c.bytes)
 	}
 }

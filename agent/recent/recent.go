@@ -16,6 +16,9 @@ type Map[K comparable, V any] struct {
 	half       int
 	age        time.Duration
 	began      time.Time // the young generation
+	// Of what takes more the more there is in it: how many bytes that are, how many a generation may have, and the young one has.
+	weigh       func(K, V) int
+	most, bytes int
 }
 
 // New returns an empty Map. An age of 0 is no bound.
@@ -23,17 +26,37 @@ func New[K comparable, V any](size int, age time.Duration) *Map[K, V] {
 	return &Map[K, V]{young: map[K]V{}, half: max(size/2, 1), age: age, began: time.Now()}
 }
 
+// Weighing has m remember at most so many bytes, too, of which weigh says how many a key and what was put for it have. It is for what
+// somebody hostile may have made as large as can be.
+func (m *Map[K, V]) Weighing(bytes int, weigh func(K, V) int) *Map[K, V] {
+	m.weigh, m.most = weigh, max(bytes/2, 1)
+	return m
+}
+
 // Put remembers v as that of k.
 func (m *Map[K, V]) Put(k K, v V) {
 	m.turn()
-	if _, known := m.young[k]; !known {
+	before, known := m.young[k]
+	if known {
+		m.bytes -= m.weight(k, before)
+	} else {
 		delete(m.old, k)
-		if len(m.young) >= m.half {
-			m.old, m.young = m.young, make(map[K]V)
-			m.began = time.Now()
-		}
+	}
+	weight := m.weight(k, v)
+	if !known && len(m.young) >= m.half || len(m.young) > 0 && m.weigh != nil && m.bytes+weight > m.most {
+		delete(m.young, k)
+		m.old, m.young, m.bytes = m.young, make(map[K]V), 0
+		m.began = time.Now()
 	}
 	m.young[k] = v
+	m.bytes += weight
+}
+
+func (m *Map[K, V]) weight(k K, v V) int {
+	if m.weigh == nil {
+		return 0
+	}
+	return m.weigh(k, v)
 }
 
 // turn makes what is young old when it has the age for it.
@@ -50,7 +73,7 @@ func (m *Map[K, V]) turn() {
 	default:
 		m.old = nil
 	}
-	m.young, m.began = map[K]V{}, now
+	m.young, m.began, m.bytes = map[K]V{}, now, 0
 }
 
 // Get returns what was put for k, and remembers it for longer.
@@ -83,6 +106,9 @@ func (m *Map[K, V]) Has(k K) bool {
 
 // Remove forgets k.
 func (m *Map[K, V]) Remove(k K) {
+	if v, young := m.young[k]; young {
+		m.bytes -= m.weight(k, v)
+	}
 	delete(m.young, k)
 	delete(m.old, k)
 }

@@ -3,6 +3,7 @@
 package recent
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,6 +34,49 @@ func TestSize(t *testing.T) {
 	m.Remove(96)
 	if m.Has(99) || m.Has(96) {
 		t.Error("what was removed is there")
+	}
+}
+
+func TestWeight(t *testing.T) {
+	const most = 100
+	m := New[int, string](1000, 0).Weighing(most, func(_ int, v string) int { return len(v) })
+	bytes := func() (n int) {
+		for _, generation := range []map[int]string{m.young, m.old} {
+			for _, v := range generation {
+				n += len(v)
+			}
+		}
+		return n
+	}
+	check := func(what string) {
+		t.Helper()
+		if n := bytes(); n > most {
+			t.Fatalf("%s: %d bytes are remembered, want %d at most", what, n, most)
+		}
+	}
+	for k := range 50 {
+		m.Put(k, "tenletters")
+		m.Get(0)
+		check("many")
+	}
+	if !m.Has(0) || !m.Has(49) || m.Has(30) {
+		t.Error("it forgot what was used last, or remembers what was not")
+	}
+	for n := range 50 { // one that grows
+		m.Put(0, strings.Repeat("x", n))
+		check("growing")
+	}
+	for k := range 50 { // what is removed makes room
+		m.Put(-1, "is kept")
+		m.Put(k, "tenletters")
+		m.Remove(k)
+	}
+	if !m.Has(-1) || m.bytes < 0 {
+		t.Error("what was removed counts still")
+	}
+	m.Put(2, strings.Repeat("x", 2*most))
+	if !m.Has(2) {
+		t.Error("what is larger than all of it is not remembered even alone")
 	}
 }
 

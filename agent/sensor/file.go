@@ -55,8 +55,11 @@ type Write struct {
 
 var fileLosses = []lossReason{{name: "map_full"}, {name: "name_ring_full"}, {name: "writeback", benign: true}}
 
-// How many names are remembered, in case a later one is lost: with the ring full, of the files that were written last.
-const rememberedNames = 8192
+// How many names are remembered, and bytes of them, in case a later one is lost: with the ring full, of the files that were written last.
+const (
+	rememberedNames     = 8192
+	rememberedNameBytes = 8 << 20
+)
 
 // File observes changes of regular files.
 type File struct {
@@ -115,7 +118,8 @@ func OpenFile(o FileOptions) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{spec: spec, names: recent.New[Inode, fileName](rememberedNames, 0), set: set, modules: map[string]bool{}, blind: map[string]error{}}
+	f := &File{spec: spec, set: set, modules: map[string]bool{}, blind: map[string]error{}}
+	f.names = recent.New[Inode, fileName](rememberedNames, 0).Weighing(rememberedNameBytes, func(_ Inode, n fileName) int { return len(n.path) })
 	if err := f.start(&o); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

@@ -29,6 +29,7 @@ const (
 	mountsPause = 50 * time.Millisecond
 	// Changes that nobody fetched yet. When there are so many the queue is left to the kernel, which counts what it drops.
 	maxPendingNames = 32768
+	maxPendingBytes = 16 << 20 // of their paths
 	// Records that are looked at together.
 	maxBatch = 4096
 	// Directories, files and mount namespaces that are remembered.
@@ -36,6 +37,8 @@ const (
 	rememberedEntries    = 16384
 	rememberedLinks      = 1024
 	rememberedNamespaces = 4096
+	// Bytes of the paths of those directories.
+	rememberedDirBytes = 8 << 20
 	// Names of one file are made within moments.
 	linksAge = time.Minute
 	// struct file_handle's of a rename with two names of 255 bytes need less than 1 KiB.
@@ -94,6 +97,7 @@ type Names struct {
 	buf       []byte
 	records   []nameRecord
 	pending   []NameChange
+	bytes     int // of the paths in it
 	spare     []NameChange
 	losses    [namesLosses]uint64
 	// Nanoseconds since boot: when the queue was last found empty, and when what is looked at was read.
@@ -106,7 +110,8 @@ func OpenNames(o NamesOptions) (*Names, error) {
 	n := &Names{
 		o: o, fd: -1, stop: -1, mounts: -1, done: make(chan struct{}), buf: make([]byte, namesBuffer),
 		systems: map[uint64]*fileSystem{}, unwatched: map[uint32]string{}, works: map[fileHandle]bool{},
-		paths: recent.New[fileHandle, dirPath](rememberedDirs, 0), entries: recent.New[fileHandle, entry](rememberedEntries, 0),
+		paths:   recent.New[fileHandle, dirPath](rememberedDirs, 0).Weighing(rememberedDirBytes, func(_ fileHandle, p dirPath) int { return len(p.path) }),
+		entries: recent.New[fileHandle, entry](rememberedEntries, 0),
 		linking: recent.New[fileHandle, struct{}](rememberedLinks, linksAge),
 	}
 	if err := n.start(); err != nil {
@@ -274,7 +279,11 @@ func (n *Names) step(look bool) error {
 func (n *Names) full() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return len(n.pending) >= maxPendingNames
+	return n.crowded()
+}
+
+func (n *Names) crowded() bool {
+	return len(n.pending) >= maxPendingNames || n.bytes >= maxPendingBytes
 }
 
 func (n *Names) fail(err error) {
@@ -285,7 +294,7 @@ func (n *Names) fail(err error) {
 
 // drain empties the queue.
 func (n *Names) drain() error {
-	for len(n.pending) < maxPendingNames {
+	for !n.crowded() {
 		n.records = buffer.Cut(n.records, 0)
 		empty, err := n.fill()
 		if err != nil {
@@ -354,7 +363,7 @@ func (n *Names) Read(fn func(*NameChange)) error {
 		err = n.drain()
 	}
 	taken := n.pending
-	n.pending, n.spare = n.spare[:0], nil
+	n.pending, n.spare, n.bytes = n.spare[:0], nil, 0
 	n.mu.Unlock()
 	for i := range taken {
 		fn(&taken[i])

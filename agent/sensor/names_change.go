@@ -361,6 +361,7 @@ func (n *Names) emit(c NameChange) {
 	}
 	c.After, c.Before = n.emptied, n.read
 	n.pending = append(n.pending, c)
+	n.bytes += len(c.Path) + len(c.Target)
 }
 
 // pairMoves makes one record of the two that a kernel without FAN_RENAME tells of a rename. It does not say which two
