@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"container/list"
 	"errors"
 	"fmt"
 	"strings"
@@ -58,6 +59,8 @@ type writtenFile struct {
 	hostPath string
 	// What last was when it was noted for the next agent.
 	noted time.Time
+	// Where it is among those of its cgroup.
+	place *list.Element
 }
 
 // foundFile is a reading, and the file as it was known before the writes of the same turn: who reads what another instance left, as
@@ -78,7 +81,7 @@ type readKey struct {
 type readback struct {
 	sensor reader
 	notes  *sensor.Notes // nil where nothing is kept
-	files  *lru.LRU[sensor.Inode, *writtenFile]
+	files  *writtenFiles
 	told   reminder[readKey]
 	// Instances, by their cgroups.
 	seen *recent.Map[uint64, struct{}]
@@ -102,7 +105,7 @@ func newReadback(s reader, notes *sensor.Notes) (*readback, error) {
 		told: newReminder[readKey](rememberedReadings), seen: recent.New[uint64, struct{}](rememberedInstances, 0),
 	}
 	var err error
-	r.files, err = lru.NewLRU(s.Room(), func(i sensor.Inode, f *writtenFile) {
+	r.files, err = newWrittenFiles(s.Room(), func(i sensor.Inode, f *writtenFile) {
 		r.fail(s.Forget(i))
 		delete(r.due, i)
 		if !f.noted.IsZero() {
@@ -110,7 +113,7 @@ func newReadback(s reader, notes *sensor.Notes) (*readback, error) {
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("remember written files: %w", err)
+		return nil, err
 	}
 	if r.writers, err = lru.NewLRU[string, struct{}](rememberedInstances, nil); err != nil {
 		return nil, fmt.Errorf("remember who writes: %w", err)
@@ -212,7 +215,7 @@ func (r *readback) leave(p *process.Process) {
 // forget ends what is known of a file that is gone.
 func (r *readback) forget(i sensor.Inode) {
 	if r != nil {
-		r.files.Remove(i)
+		r.files.all.Remove(i)
 	}
 }
 
@@ -229,7 +232,7 @@ func (r *readback) fetch() error {
 		r.sensor.Revive()
 	}
 	return r.sensor.Read(func(reading *sensor.Reading) {
-		file, _ := r.files.Peek(reading.Inode)
+		file, _ := r.files.all.Peek(reading.Inode)
 		r.read = append(r.read, foundFile{*reading, file})
 	})
 }
@@ -279,13 +282,11 @@ func (a *Agent) noteWrite(w *write, f *spoorv1.File, hostPath string) {
 		instance: w.process.Instance, execID: w.process.Proto.GetExecId(), cgroup: w.CgroupID, last: a.clock.Time(w.Last),
 		path: w.Path, fsType: f.GetFsType(), hostPath: hostPath,
 	}
-	before, known := r.files.Get(w.Inode)
+	before, known := r.files.all.Get(w.Inode)
 	if known && before.last.After(now.last) { // told late
 		return
 	}
-	if r.files.Add(w.Inode, now) {
-		r.evicted++
-	}
+	r.evicted += r.files.put(w.Inode, now)
 	r.writers.Add(now.execID, struct{}{})
 	same := known && before.cgroup == now.cgroup
 	if same {
@@ -316,7 +317,7 @@ func (a *Agent) tellReadings(now time.Time) {
 // tellReading reports false when it is to be asked again, since the writer has no name yet.
 func (a *Agent) tellReading(now time.Time, reading *foundFile) bool {
 	r := a.readback
-	current, known := r.files.Get(reading.Inode)
+	current, known := r.files.all.Get(reading.Inode)
 	file := reading.file
 	if file == nil { // first written in this turn
 		if file = current; !known {
@@ -398,7 +399,7 @@ func (r *readback) len() int {
 	if r == nil {
 		return 0
 	}
-	return r.files.Len()
+	return r.files.all.Len()
 }
 
 // forgotten is how many files were given up for want of room.

@@ -58,7 +58,7 @@ func (r *readback) noteDue(most int) {
 		if most--; most < 0 {
 			return
 		}
-		f, known := r.files.Peek(i)
+		f, known := r.files.all.Peek(i)
 		if known && f.instance.Pending() {
 			continue
 		}
@@ -108,22 +108,20 @@ func (r *readback) recall(root string) error {
 	}
 	slices.SortFunc(all, func(a, b noted) int { return a.file.last.Compare(b.file.last) })
 	for _, n := range all {
-		if r.files.Add(n.inode, n.file) {
-			r.evicted++
-		}
+		r.evicted += r.files.put(n.inode, n.file)
 	}
-	for _, i := range r.files.Keys() {
-		f, _ := r.files.Peek(i)
+	for _, i := range r.files.all.Keys() {
+		f, _ := r.files.all.Peek(i)
 		w := f.watched(i, root)
 		if _, err := os.Lstat(w.Path); !r.sensor.Watched() && errors.Is(err, fs.ErrNotExist) { // it went while nobody watched, which is told
-			r.files.Remove(i)
+			r.files.all.Remove(i)
 			continue
 		}
 		if err := r.sensor.Watch(w); err != nil {
 			return err
 		}
 	}
-	return r.sensor.Keep(r.files.Contains)
+	return r.sensor.Keep(r.files.all.Contains)
 }
 
 func (n writtenNote) encode() ([]byte, error) {
