@@ -109,8 +109,8 @@ func openChanges(remembered int) (*changes, error) {
 	return c, err
 }
 
-func mountsOf(tgid uint32) ([]sensor.Mount, error) {
-	mounts, err := storage.ReadMounts(tgid)
+func (a *Agent) mountsOf(tgid uint32) ([]sensor.Mount, error) {
+	mounts, err := a.storage.ReadMounts(tgid)
 	if err != nil {
 		return nil, err
 	}

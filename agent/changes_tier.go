@@ -23,7 +23,7 @@ func (a *Agent) openChanges() *spoorv1.Coverage {
 		return c
 	}
 	tgid, ns := a.storage.Host()
-	o := sensor.NamesOptions{HostTgid: tgid, HostNS: ns, Mounts: mountsOf}
+	o := sensor.NamesOptions{HostTgid: tgid, HostNS: ns, Mounts: a.mountsOf}
 	exact, why := a.openExactNames(o)
 	if why == nil {
 		changes.names, changes.exact = exact, exact

@@ -4,9 +4,9 @@ package storage
 
 import (
 	"encoding/json"
-	"os"
 	"path/filepath"
 
+	"github.com/spoor/spoor/agent/hostfs"
 	"github.com/spoor/spoor/agent/recent"
 )
 
@@ -15,8 +15,9 @@ const (
 	csi = "csi"
 	// How many of them are remembered.
 	rememberedDriven = 1024
-	// What kubelet writes beside the mount of one, before it is mounted (pkg/volume/csi).
-	drivenData = "vol_data.json"
+	// What kubelet writes beside the mount of one, before it is mounted (pkg/volume/csi), and how many bytes that may have.
+	drivenData    = "vol_data.json"
+	maxDrivenData = 64 << 10
 )
 
 // driven knows which volumes of drivers go with their pods: those that a pod has without a claim.
@@ -38,7 +39,7 @@ func (d *driven) passing(v Volume, dir string) bool {
 	var noted struct {
 		VolumeLifecycleMode string
 	}
-	if text, err := os.ReadFile(filepath.Join(d.root, dir, drivenData)); err == nil && json.Unmarshal(text, &noted) == nil {
+	if text, err := (hostfs.Dir{Path: d.root, NoLinks: true}).Read(filepath.Join(dir, drivenData), maxDrivenData); err == nil && json.Unmarshal(text, &noted) == nil {
 		passes = noted.VolumeLifecycleMode == "Ephemeral"
 	}
 	d.all.Put(v, passes)

@@ -8,7 +8,9 @@
 package storage
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -91,13 +93,18 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// ReadMounts returns the mounts that a process sees.
-func ReadMounts(tgid uint32) ([]Mount, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", tgid))
+// readTable reads at most so many bytes of a process's mount table, in whole lines: those that were mounted first.
+func readTable(tgid uint32, most int64) (string, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/mountinfo", tgid))
 	if err != nil {
-		return nil, fmt.Errorf("read the mounts of process %d: %w", tgid, err)
+		return "", fmt.Errorf("read the mounts of process %d: %w", tgid, err)
 	}
-	return parseMounts(string(b)), nil
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, most))
+	if err != nil {
+		return "", fmt.Errorf("read the mounts of process %d: %w", tgid, err)
+	}
+	return string(b[:bytes.LastIndexByte(b, '\n')+1]), nil
 }
 
 // below returns path relative to dir (with a leading slash, or "" for dir itself), if path is dir or below it.

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2/simplelru"
-	"golang.org/x/sys/unix"
-
+	"github.com/spoor/spoor/agent/hostfs"
 	"github.com/spoor/spoor/agent/kernel"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
@@ -21,6 +21,15 @@ const (
 	rememberedNamespaces = 4096
 	// How long a mount table is believed while the mounts may change.
 	mountsAge = 2 * time.Second
+	// Bytes of a table that are read again after that. Larger ones are believed for longer in proportion, up to the most.
+	mountsBytes  = 256 << 10
+	mountsOldest = time.Minute
+	// Bytes of a table that are read at most: of the host's, and of another namespace's, or twice what the host's has if that is more. Anybody may have a
+	// namespace of his own, and a hundred thousand mounts in it.
+	maxHostMounts = 64 << 20
+	maxOwnMounts  = 1 << 20
+	// And what all tables but the host's may take in memory, about.
+	maxTables = 64 << 20
 	// How long the table of a namespace is kept that nobody is known to be in any more.
 	tableGrace = 30 * time.Second
 )
@@ -44,15 +53,19 @@ type Resolver struct {
 	root     string // of the host's file system, as the agent sees it
 	hostProc uint32
 	hostNS   uint32
-	tables   *lru.LRU[uint32, *table]
-	layers   *layers // shared with Watch
-	driven   *driven
-	watch    *watch // of the host's mounts; nil where they are not watched
-	now      func() time.Time
+	// Bytes of its mount table.
+	hostBytes atomic.Int64
+	tables    *lru.LRU[uint32, *table]
+	layers    *layers // shared with Watch
+	driven    *driven
+	kubelets  []string // the folders in which they keep pods
+	watch     *watch   // of the host's mounts; nil where they are not watched
+	now       func() time.Time
 }
 
 type table struct {
 	mounts []Mount
+	bytes  int // that it takes, about
 	read   time.Time
 	used   time.Time
 	// Processes that it was read from: the first and the latest.
@@ -101,7 +114,7 @@ func New() (*Resolver, error) {
 	r := &Resolver{
 		root: root, hostProc: hostProc, hostNS: ns, tables: tables, layers: newLayers(), driven: newDriven(root), now: time.Now,
 	}
-	mounts, err := ReadMounts(hostProc)
+	mounts, err := r.ReadMounts(hostProc)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +216,7 @@ func (r *Resolver) Locate(mntNS, tgid, dev uint32, path string) Place {
 		onHost = settled && sameRoot(rootOf(own), rootOf(host)) || !settled && unstage(&p, own, host)
 		p.Guessed = !settled
 	}
-	if seen, v, ok := volumeOf(host, own, dev, path); ok {
+	if seen, v, ok := volumeOf(r.kubelets, host, own, dev, path); ok {
 		p.HostPath, p.Volume, p.Class = seen, v, r.classOfVolume(v, seen)
 		return p
 	}
@@ -220,9 +233,8 @@ func (r *Resolver) Stat(p Place, inode uint64) (size uint64, links uint32, ok bo
 	if p.HostPath == "" || !local[p.FSType] {
 		return 0, 0, false
 	}
-	var st unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, r.root+p.HostPath, unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_DONT_SYNC,
-		unix.STATX_SIZE|unix.STATX_INO|unix.STATX_NLINK, &st)
+	// Its path may have become another by now, of links that its owner made.
+	st, err := hostfs.Dir{Path: r.root, NoLinks: true}.Stat(p.HostPath)
 	if err != nil || st.Ino != inode {
 		return 0, 0, false
 	}
@@ -259,7 +271,7 @@ func (r *Resolver) table(ns, tgid uint32) *table {
 		if t.before != nil && t.used.Sub(t.before.used) >= tableGrace {
 			t.before = nil
 		}
-		fresh := r.now().Sub(t.read) < mountsAge
+		fresh := r.now().Sub(t.read) < min(max(mountsAge*time.Duration(t.bytes)/mountsBytes, mountsAge), mountsOldest)
 		if ns == r.hostNS && r.watch != nil {
 			fresh = !r.watch.changed()
 		}
@@ -279,7 +291,7 @@ func (r *Resolver) read(ns, tgid uint32) bool {
 	if ns != namespaceOf(tgid) {
 		return false
 	}
-	mounts, err := ReadMounts(tgid)
+	mounts, err := r.ReadMounts(tgid)
 	if err != nil || len(mounts) == 0 {
 		return false
 	}
@@ -287,9 +299,28 @@ func (r *Resolver) read(ns, tgid uint32) bool {
 	return true
 }
 
+// ReadMounts returns the mounts that a process sees; where they are too many to read, those that were mounted first. It may be called at any time.
+func (r *Resolver) ReadMounts(tgid uint32) ([]Mount, error) {
+	most := int64(maxHostMounts)
+	if tgid != r.hostProc {
+		most = max(maxOwnMounts, 2*r.hostBytes.Load())
+	}
+	text, err := readTable(tgid, most)
+	if tgid == r.hostProc && err == nil {
+		r.hostBytes.Store(int64(len(text)))
+	}
+	return parseMounts(text), err
+}
+
+// sizeOf is what a table takes in memory, about: what it was read from stays with it.
+func sizeOf(mounts []Mount) int {
+	const each = 512
+	return each * len(mounts)
+}
+
 func (r *Resolver) keep(ns, tgid uint32, mounts []Mount) {
 	now := r.now()
-	t := &table{mounts: mounts, read: now, used: now, first: tgid, latest: tgid, members: []uint32{tgid}}
+	t := &table{mounts: mounts, bytes: sizeOf(mounts), read: now, used: now, first: tgid, latest: tgid, members: []uint32{tgid}}
 	if old, ok := r.tables.Peek(ns); ok && (ns == r.hostNS || old.inUse(ns)) {
 		t.entered, t.settled, t.first = old.entered, old.settled || old.entered, old.first
 		t.before, t.members = old.before, old.members
@@ -298,8 +329,29 @@ func (r *Resolver) keep(ns, tgid uint32, mounts []Mount) {
 		r.forget(now)
 	}
 	r.tables.Add(ns, t)
-	if ns == r.hostNS {
+	if ns != r.hostNS {
+		r.bound(ns)
+	} else {
 		r.layers.learn(mounts)
+		r.kubelets = kubeletsOf(mounts)
+	}
+}
+
+// bound makes room where tables take too much: the one that was used longest ago goes first, and is read again when it is asked for. That of the host
+// and the latest stay.
+func (r *Resolver) bound(latest uint32) {
+	bytes := 0
+	for _, t := range r.tables.Values() {
+		bytes += t.bytes
+	}
+	for _, ns := range r.tables.Keys() {
+		if bytes <= maxTables {
+			return
+		}
+		if t, _ := r.tables.Peek(ns); ns != r.hostNS && ns != latest {
+			bytes -= t.bytes
+			r.tables.Remove(ns)
+		}
 	}
 }
 

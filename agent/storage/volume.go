@@ -5,6 +5,7 @@ package storage
 import (
 	"regexp"
 	"slices"
+	"strings"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
@@ -28,10 +29,29 @@ var (
 	podDir = regexp.MustCompile(`/pods/([0-9a-f-]{32,36})/(?:etc-hosts$|containers/|volumes/)`)
 )
 
+// usualKubelet is where a kubelet keeps its pods, unless it is told otherwise.
+const usualKubelet = "/var/lib/kubelet"
+
+// kubeletsOf returns the folders of kubelets: those in which the host has volumes of pods mounted. Who may write to a folder of the host can make
+// one that looks like theirs, and cannot mount anything there but what a program of his own serves (FUSE).
+func kubeletsOf(host []Mount) []string {
+	all := []string{usualKubelet}
+	for _, m := range host {
+		at := volumeDir.FindStringIndex(m.Point)
+		if at == nil || strings.HasPrefix(m.FSType, "fuse") {
+			continue
+		}
+		if dir := m.Point[:at[0]]; !slices.Contains(all, dir) {
+			all = append(all, strings.Clone(dir))
+		}
+	}
+	return all
+}
+
 // volumeOf finds the volume that a file is on, and its path there as the host sees it. The file may be visible at several
 // places: below the folder of the volume, in that of a subPath, which is mounted beside it and does not say whose part it is, and,
 // when pods share a volume, in the folders of each. The one of the pod that looks is taken.
-func volumeOf(host, own []Mount, dev uint32, path string) (seen string, v Volume, ok bool) {
+func volumeOf(kubelets []string, host, own []Mount, dev uint32, path string) (seen string, v Volume, ok bool) {
 	if path == "" {
 		return "", Volume{}, false
 	}
@@ -47,6 +67,9 @@ func volumeOf(host, own []Mount, dev uint32, path string) (seen string, v Volume
 		at := join(m.Point, rest)
 		found := volumeDir.FindStringSubmatch(at)
 		if found == nil {
+			continue
+		}
+		if kubelet, _, _ := strings.Cut(at, found[0]); !slices.Contains(kubelets, kubelet) {
 			continue
 		}
 		if driven := found[2] == csi; driven && found[4] == "" { // what is beside its mount

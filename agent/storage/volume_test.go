@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
@@ -224,5 +227,54 @@ func TestANumberThatIsGivenOutAgain(t *testing.T) {
 	r.mounts(ns, self)
 	if got := r.mounts(ns, gone); len(got) == len(before) {
 		t.Error("the namespace before is remembered for ever")
+	}
+}
+
+// Whoever may write to a folder of the host can make one that looks like kubelet's.
+func TestWhatOnlyLooksLikeAVolume(t *testing.T) {
+	const uid = "cccccccc-3b8e-4f55-9d5c-0a8f0b0c0d0e"
+	const host = `22 1 8:1 / / rw - ext4 /dev/sda1 rw
+30 22 0:50 / /opt/kubelet/pods/` + uid + `/volumes/kubernetes.io~projected/token rw - tmpfs tmpfs rw
+31 22 0:51 / /home/me/pods/` + uid + `/volumes/kubernetes.io~projected/token rw - fuse.me me rw
+`
+	r := newResolver(t)
+	r.keep(hostNS, 0, parseMounts(host))
+	r.keep(containerNS, 0, parseMounts("90 80 0:60 / / rw - overlay overlay rw,upperdir=/up\n91 90 8:1 /srv/data /data rw - ext4 /dev/sda1 rw\n"))
+	for path, want := range map[string]spoorv1.StorageClass{
+		"/opt/kubelet/pods/" + uid + "/volumes/kubernetes.io~configmap/x/f":              spoorv1.StorageClass_STORAGE_CLASS_CONFIG,
+		"/var/lib/kubelet/pods/" + uid + "/volumes/kubernetes.io~configmap/x/f":          spoorv1.StorageClass_STORAGE_CLASS_CONFIG,
+		"/srv/data/pods/" + uid + "/volumes/kubernetes.io~configmap/x/f":                 spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH,
+		"/home/me/pods/" + uid + "/volumes/kubernetes.io~configmap/x/f":                  spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH,
+		"/srv/data/var/lib/kubelet/pods/" + uid + "/volumes/kubernetes.io~configmap/x/f": spoorv1.StorageClass_STORAGE_CLASS_HOST_PATH,
+	} {
+		if got := r.Locate(containerNS, 0, sda1, path); got.Class != want {
+			t.Errorf("%s is %+v, want %v", path, got, want)
+		}
+	}
+}
+
+// What kubelet notes of a driver's volume may be anything where somebody else put it there.
+func TestNotesThatAreNone(t *testing.T) {
+	const dir = "/pods/volume"
+	for name, make := range map[string]func(at string) error{
+		"a pipe": func(at string) error { return unix.Mkfifo(at, 0o600) },
+		"a link": func(at string) error { return os.Symlink("../elsewhere", at) },
+		"a large": func(at string) error {
+			return os.WriteFile(at, []byte(`{"volumeLifecycleMode":"Ephemeral"}`+strings.Repeat(" ", maxDrivenData)), 0o600)
+		},
+	} {
+		d := newDriven(t.TempDir())
+		if err := os.MkdirAll(filepath.Join(d.root, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(d.root, "pods/elsewhere"), []byte(`{"volumeLifecycleMode":"Ephemeral"}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := make(filepath.Join(d.root, dir, drivenData)); err != nil {
+			t.Fatal(err)
+		}
+		if d.passing(Volume{Type: csi, Name: name}, dir) {
+			t.Errorf("%s is believed", name)
+		}
 	}
 }

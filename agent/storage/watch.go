@@ -54,7 +54,7 @@ func (r *Resolver) Watch(ctx context.Context) error {
 		if fds[1].Revents == 0 {
 			continue
 		}
-		now, err := ReadMounts(r.hostProc)
+		now, err := r.ReadMounts(r.hostProc)
 		if err != nil {
 			return err
 		}

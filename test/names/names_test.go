@@ -208,8 +208,12 @@ func openNames(t *testing.T, old bool) *sensor.Names {
 }
 
 func mountsOf(tgid uint32) ([]sensor.Mount, error) {
-	mounts, err := storage.ReadMounts(tgid)
+	r, err := storage.New()
 	if err != nil {
+		return nil, err
+	}
+	mounts, err := r.ReadMounts(tgid)
+	if err := errors.Join(err, r.Close()); err != nil {
 		return nil, err
 	}
 	var out []sensor.Mount

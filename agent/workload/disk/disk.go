@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spoor/spoor/agent/hostfs"
 	"github.com/spoor/spoor/agent/workload"
 )
 
@@ -99,7 +100,7 @@ func (s *Source) find(w workload.Want) (workload.Container, bool) {
 }
 
 func (s *Source) findOfSystem(w workload.Want) (workload.Container, bool) {
-	host := place{dir: s.o.Root}
+	host := hostfs.Dir{Path: s.o.Root}
 	for _, data := range s.dockerData() {
 		if c, ok := docker(host, data, w.ContainerID); ok {
 			return c, true
@@ -125,7 +126,7 @@ func (s *Source) findOfUser(w workload.Want) (workload.Container, bool) {
 // dockerData returns where dockerd keeps its data, below the host's root.
 func (s *Source) dockerData() []string {
 	all := []string{"var/lib/docker", "var/snap/docker/common/var-lib-docker"}
-	b, err := (place{dir: s.o.Root}).read("etc/docker/daemon.json")
+	b, err := (hostfs.Dir{Path: s.o.Root}).Read("etc/docker/daemon.json", maxFile)
 	if err != nil {
 		return all
 	}
@@ -153,7 +154,7 @@ func (s *Source) nerdctl(id string) (workload.Container, bool) {
 			return workload.Container{}, false
 		}
 		for _, bundle := range bundles {
-			b, err := (place{dir: bundle}).read("config.json")
+			b, err := (hostfs.Dir{Path: bundle}).Read("config.json", maxFile)
 			if err != nil {
 				continue
 			}

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"github.com/spoor/spoor/agent/workload"
 )
@@ -154,45 +153,6 @@ func TestFind(t *testing.T) {
 				t.Errorf("find (-want +got):\n%s", d)
 			}
 		})
-	}
-}
-
-func TestAUsersFilesLeadNowhere(t *testing.T) {
-	m := newMachine(t, map[string]string{"secret": "root only", "home/me/own": "mine", "home/other": "x"})
-	home := filepath.Join(m.root, "home/me")
-	uid := uint32(os.Geteuid())
-	p := place{dir: home, owner: &uid}
-	if b, err := p.read("own"); err != nil || string(b) != "mine" {
-		t.Errorf("read %q, %v", b, err)
-	}
-	for name, make := range map[string]func(string) error{
-		"link":  func(to string) error { return os.Symlink("../../secret", to) },
-		"dir":   func(to string) error { return os.Symlink("..", to) },
-		"fifo":  func(to string) error { return unix.Mkfifo(to, 0o600) },
-		"large": func(to string) error { return os.WriteFile(to, nil, 0o600) },
-	} {
-		if err := make(filepath.Join(home, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Truncate(filepath.Join(home, "large"), maxFile+1); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"link", "dir/other", "../other", "fifo", ".", "large", "/secret", "/etc/hostname"} {
-		if b, err := p.read(name); err == nil {
-			t.Errorf("%s was read: %q", name, b)
-		}
-	}
-	stranger := uid + 1
-	if _, err := (place{dir: home, owner: &stranger}).read("own"); err == nil {
-		t.Error("a file of somebody else was read")
-	}
-	// The system's folders are often links; they stay below the host's root.
-	if err := os.Symlink("/home/me", filepath.Join(m.root, "moved")); err != nil {
-		t.Fatal(err)
-	}
-	if b, err := (place{dir: m.root}).read("moved/own"); err != nil || string(b) != "mine" {
-		t.Errorf("through a link of the host: %q, %v", b, err)
 	}
 }
 

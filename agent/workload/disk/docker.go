@@ -8,12 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spoor/spoor/agent/hostfs"
 	"github.com/spoor/spoor/agent/workload"
 )
 
 // docker looks for a container of dockerd.
-func docker(p place, data, id string) (workload.Container, bool) {
-	b, err := p.read(filepath.Join(data, "containers", id, "config.v2.json"))
+func docker(p hostfs.Dir, data, id string) (workload.Container, bool) {
+	b, err := p.Read(filepath.Join(data, "containers", id, "config.v2.json"), maxFile)
 	if err != nil {
 		return workload.Container{}, false
 	}

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/spoor/spoor/agent/hostfs"
 	"github.com/spoor/spoor/agent/workload"
 )
 
@@ -28,18 +29,18 @@ var podmanLists = []string{
 }
 
 // podmanContainer looks for a container of podman or buildah.
-func (s *Source) podmanContainer(p place, storage, id string) (workload.Container, bool) {
+func (s *Source) podmanContainer(p hostfs.Dir, storage, id string) (workload.Container, bool) {
 	for _, file := range podmanLists {
 		file = filepath.Join(storage, file)
-		key := filepath.Join(p.dir, file)
+		key := filepath.Join(p.Path, file)
 		list, ok := s.podman[key]
-		now, err := p.stamp(file)
+		now, err := stampOf(p, file)
 		if err != nil {
 			delete(s.podman, key)
 			continue
 		}
 		if !ok || now != list.stamp {
-			b, err := p.read(file)
+			b, err := p.Read(file, maxFile)
 			if err != nil {
 				continue
 			}
@@ -80,7 +81,7 @@ var graphRoot = regexp.MustCompile(`(?m)^\s*graphroot\s*=\s*"(/[^"\\]*)"`)
 
 // podmanStorage returns where the system's podman keeps its data, below the host's root.
 func (s *Source) podmanStorage() string {
-	b, err := (place{dir: s.o.Root}).read("etc/containers/storage.conf")
+	b, err := (hostfs.Dir{Path: s.o.Root}).Read("etc/containers/storage.conf", maxFile)
 	if err == nil {
 		if m := graphRoot.FindSubmatch(b); m != nil {
 			return filepath.Clean(string(m[1]))[1:]
