@@ -3,6 +3,8 @@
 package agent
 
 import (
+	"slices"
+
 	"github.com/spoor/spoor/agent/buffer"
 	"github.com/spoor/spoor/agent/workload"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -14,7 +16,7 @@ const maxHeld = 20_000
 // hold keeps back the records of instances whose names are on their way, in order, so that none is sent without. It lies
 // between whoever makes records and the queue, which gives them their numbers: what waits has none, so nothing that is
 // sent meanwhile has to wait for it. How long a name is waited for is the resolver's to say; when there is no room, the
-// instance that has waited longest goes with what is known of it.
+// instance that has most of it goes with what is known of it: nobody has the others go without their names.
 type hold struct {
 	limit   int
 	count   int
@@ -43,7 +45,7 @@ func (h *hold) add(in *workload.Instance, p *spoorv1.Process, r *spoorv1.Record)
 		return nil
 	}
 	h.crowded++
-	return h.order[0]
+	return slices.MaxFunc(h.order, func(a, b *workload.Instance) int { return len(h.records[a]) - len(h.records[b]) })
 }
 
 // release hands out the records of each instance that is no longer pending.

@@ -77,6 +77,20 @@ func TestHoldSendsInOrderWhenTheNameIsThere(t *testing.T) {
 	}
 }
 
+func TestWhoHasMostMakesRoom(t *testing.T) {
+	_, _, in := pods(t, 2)
+	h := newHold(5)
+	quiet, loud := in[0], in[1]
+	h.add(quiet, nil, record(0))
+	var goes *workload.Instance
+	for n := range uint64(4) {
+		goes = h.add(loud, nil, record(n))
+	}
+	if goes != loud {
+		t.Error("one that has one record goes without its name because another has many")
+	}
+}
+
 func TestHoldMakesRoom(t *testing.T) {
 	r, _, in := pods(t, 3)
 	h := newHold(5)

@@ -350,7 +350,8 @@ func (r *Resolver) name(in *Instance) certainty {
 		return nothing
 	}
 	in.proto = proto
-	if in.owner.ContainerID != "" {
+	// Of two lives at one place the later one, whose cgroup has the greater number, has it, whichever is named first.
+	if c, _ := r.claims.Get(in.owner.ContainerID); in.owner.ContainerID != "" && c.key <= in.proto.GetCgroupId() {
 		r.claims.Put(in.owner.ContainerID, claim{in.owner.Path, in.proto.GetCgroupId()})
 	}
 	if known != soon {
