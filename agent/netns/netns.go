@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"slices"
@@ -29,6 +30,8 @@ const (
 	// How long addresses are believed when a further program begins, and how long their absence is.
 	believed      = 30 * time.Second
 	absenceIsTrue = 100 * time.Millisecond
+	// Bytes of a table of routes and of one of addresses that are read: who has a namespace of his own may have a million of either.
+	maxTable = 256 << 10
 )
 
 // Book remembers namespaces. It is not safe for concurrent use.
@@ -100,8 +103,11 @@ func (b *Book) Enter(ns, tgid uint32, owner Owner, now time.Time) []string {
 		believe = absenceIsTrue
 	}
 	if now.Sub(s.read) >= believe {
-		if addresses, err := read(tgid, ns); err == nil { // else it is gone: what was read earlier holds
+		if addresses, whole, err := read(tgid, ns); err == nil { // else it is gone: what was read earlier holds
 			s.addresses, s.read = addresses, now
+			if !whole {
+				s.read = now.Add(believed) // absence, too
+			}
 		}
 	}
 	return s.addresses
@@ -136,29 +142,39 @@ func (b *Book) Forgotten() uint64 { return b.forgotten }
 
 var errElsewhere = errors.New("the process is in another network namespace by now")
 
-// read reads the addresses of the namespace that a process is in.
-func read(tgid, ns uint32) ([]string, error) {
+// read reads the addresses of the namespace that a process is in, and says whether its tables were read to their ends.
+func read(tgid, ns uint32) (addresses []string, whole bool, err error) {
 	if now, err := kernel.Namespace(tgid, "net"); err != nil {
-		return nil, err
+		return nil, false, err
 	} else if now != ns {
-		return nil, errElsewhere
+		return nil, false, errElsewhere
 	}
 	proc := fmt.Sprintf("/proc/%d", tgid)
-	trie, err := os.ReadFile(proc + "/net/fib_trie")
+	trie, err := table(proc + "/net/fib_trie")
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	addrs := fromTrie(string(trie))
-	if six, err := os.ReadFile(proc + "/net/if_inet6"); err == nil { // there is none without IPv6
-		addrs = append(addrs, fromInet6(string(six))...)
+	addrs := fromTrie(trie)
+	six, err := table(proc + "/net/if_inet6")
+	if err == nil { // there is none without IPv6
+		addrs = append(addrs, fromInet6(six)...)
 	}
-	var out []string
 	for _, a := range addrs {
-		if s := a.String(); !slices.Contains(out, s) && len(out) < maxAddresses {
-			out = append(out, s)
+		if s := a.String(); !slices.Contains(addresses, s) && len(addresses) < maxAddresses {
+			addresses = append(addresses, s)
 		}
 	}
-	return out, nil
+	return addresses, len(trie) < maxTable && len(six) < maxTable, nil
+}
+
+func table(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxTable))
+	return string(b), err
 }
 
 // tells says whether an address tells one machine from another.

@@ -5,7 +5,10 @@ package netns
 import (
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -138,6 +141,21 @@ func TestAddressesThatComeLate(t *testing.T) {
 	b.known.Add(ns+7, &space{owner: "other"})
 	if got := b.Enter(ns+7, tid, Owner{"other", true}, now); got != nil {
 		t.Errorf("addresses of another namespace are %v", got)
+	}
+}
+
+// A table of a million routes is not read to its end.
+func TestTablesWithoutEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fib_trie")
+	if err := os.WriteFile(path, []byte(trie+strings.Repeat("     |-- 10.9.9.9\n        /32 link UNICAST\n", maxTable/20)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := table(path)
+	if err != nil || len(got) != maxTable {
+		t.Fatalf("%d bytes were read, %v", len(got), err)
+	}
+	if all := fromTrie(got); !slices.Equal(all, fromTrie(trie)) {
+		t.Errorf("it has the addresses %v", all)
 	}
 }
 
