@@ -52,7 +52,7 @@ func checkProcess(p *spoorv1.Process) error {
 	}
 	args := len(p.GetArgsRaw())
 	for _, a := range p.GetArgs() {
-		args += len(a) + 1
+		args += len(a) + maxArgs/maxArgCount
 	}
 	if args > maxArgs {
 		return refuse(reasonSize, "args have %d bytes, at most %d are taken", args, maxArgs)
@@ -137,27 +137,13 @@ func checkFact(ev *spoorv1.Event) error {
 	case *spoorv1.Event_Listen:
 		return checkEndpoint("local", f.Listen.GetLocal())
 	case *spoorv1.Event_Dns:
-		if n := len(f.Dns.GetAddresses()); n > maxAddresses {
-			return refuse(reasonSize, "%d addresses, at most %d are taken", n, maxAddresses)
-		}
-		for _, a := range f.Dns.GetAddresses() {
-			if err := checkTexts(text{"address", a, maxName}); err != nil {
-				return err
-			}
-		}
-		return checkTexts(text{"name", f.Dns.GetName(), maxName})
+		return checkDNS(f.Dns)
 	case *spoorv1.Event_Share:
-		// Memory and sockets have no file.
-		if f.Share.GetFile() != nil {
-			if err := checkFile(f.Share.GetFile()); err != nil {
-				return err
-			}
-		}
-		if err := checkWorkload(f.Share.GetOther()); err != nil {
+		return checkShare(f.Share)
+	case *spoorv1.Event_Loss:
+		if err := checkTimes(f.Loss.GetFrom(), f.Loss.GetTo()); err != nil {
 			return err
 		}
-		return checkTexts(text{"other_exec_id", f.Share.GetOtherExecId(), maxExecID})
-	case *spoorv1.Event_Loss:
 		return checkTexts(text{"source", f.Loss.GetSource(), maxName}, text{"reason", f.Loss.GetReason(), maxName})
 	case *spoorv1.Event_Coverage:
 		return checkTexts(
@@ -166,6 +152,47 @@ func checkFact(ev *spoorv1.Event) error {
 		)
 	}
 	return nil
+}
+
+func checkDNS(d *spoorv1.Dns) error {
+	for _, list := range []struct {
+		name  string
+		items []string
+	}{{"addresses", d.GetAddresses()}, {"types", d.GetTypes()}, {"aliases", d.GetAliases()}} {
+		if n := len(list.items); n > maxAddresses {
+			return refuse(reasonSize, "%d %s, at most %d are taken", n, list.name, maxAddresses)
+		}
+		for _, item := range list.items {
+			if err := checkTexts(text{list.name, item, maxName}); err != nil {
+				return err
+			}
+		}
+	}
+	if d.GetServer() != nil {
+		if err := checkEndpoint("server", d.GetServer()); err != nil {
+			return err
+		}
+	}
+	if err := checkTimes(d.GetFirst(), d.GetLast()); err != nil {
+		return err
+	}
+	return checkTexts(text{"name", d.GetName(), maxName})
+}
+
+func checkShare(s *spoorv1.Share) error {
+	// Memory and sockets have no file.
+	if s.GetFile() != nil {
+		if err := checkFile(s.GetFile()); err != nil {
+			return err
+		}
+	}
+	if err := checkWorkload(s.GetOther()); err != nil {
+		return err
+	}
+	if err := checkTime(s.GetWritten()); err != nil {
+		return err
+	}
+	return checkTexts(text{"other_exec_id", s.GetOtherExecId(), maxExecID}, text{"other_instance", s.GetOtherInstance(), maxName})
 }
 
 func checkFile(f *spoorv1.File) error {

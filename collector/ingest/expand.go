@@ -23,6 +23,7 @@ const (
 	maxName         = 1 << 10
 	maxPath         = 16 << 10 // 4096 bytes, each of which may have become three (U+FFFD)
 	maxArgs         = 1 << 20
+	maxArgCount     = 1 << 16
 	maxReason       = 4 << 10
 	maxExecID       = 64
 	maxAddresses    = 256
