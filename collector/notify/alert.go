@@ -120,7 +120,8 @@ func word(name, prefix string) string {
 	return strings.ToLower(strings.TrimPrefix(name, prefix))
 }
 
-// clean writes what a reader could not see, or a terminal would act upon, as an escape, and cuts what is too long.
+// clean writes what a reader could not see, or a terminal or a chat would act upon, as an escape, and cuts what is too long. Alertmanager hands texts to
+// Slack as they are, where <!channel> calls everybody and <https://...|words> is a link.
 func clean(s string, limit int) string {
 	var b strings.Builder
 	n := 0
@@ -128,6 +129,10 @@ func clean(s string, limit int) string {
 		if n++; n > limit {
 			b.WriteString("…")
 			break
+		}
+		if r == '<' {
+			b.WriteString(`\x3c`)
+			continue
 		}
 		if unicode.IsPrint(r) {
 			b.WriteRune(r)

@@ -166,12 +166,12 @@ func TestAlertmanagerLabels(t *testing.T) {
 		f.Workload = &spoorv1.Workload{Namespace: "node-a", Kind: "Unit", Name: "nginx.service"}
 		f.Owner = nil
 		f.Subject = "/tmp/\x1b[2J\u202e" + strings.Repeat("ü", 200)
-		f.Title = "a\nb"
+		f.Title = "a\nb <!channel> <https://evil.example|c>"
 		f.EvidenceIds = make([]uint64, 25)
 		f.StateChanged = timestamppb.New(now.Add(time.Hour)) // the clock of a node
 	})
 	got := o.send(t, host)[0]
-	if got.Labels["node"] != "node-a" || got.Annotations["summary"] != `a\nb` || !strings.HasSuffix(got.Annotations["evidence"], " and 5 more") {
+	if got.Labels["node"] != "node-a" || got.Annotations["summary"] != `a\nb \x3c!channel> \x3chttps://evil.example|c>` || !strings.HasSuffix(got.Annotations["evidence"], " and 5 more") {
 		t.Errorf("got %+v", got)
 	}
 	if s := got.Labels["subject"]; !strings.HasPrefix(s, `/tmp/\x1b[2J\u202eüü`) || !strings.HasSuffix(s, "ü…") || len([]rune(s)) > 140 {
