@@ -138,3 +138,19 @@ func TestDataDirectories(t *testing.T) {
 	s.tick(time.Minute, "high state.database /srv/pg/**", "medium state.local /srv/pgx")
 	s.sees(reading(inode("/srv/pg/base/5/2619", 20, layer), checkout, "i0"), "high state.survives /srv/pg/**")
 }
+
+// Of some servers few names give the directory away.
+func TestDataDirectoriesOfServers(t *testing.T) {
+	for _, names := range [][]string{
+		{"/data/wal/00000000", "/data/queries.active"},
+		{"/data/wal/00000001", "/data/chunks_head/000001"},
+		{"/data/$G.tmp", "/data/jetstream/$G/streams/VISITS/msgs/1.blk", "/data/jetstream/$G/streams/VISITS/meta.inf"},
+	} {
+		s := newSceneWithLimits(t, DefaultLimits(), checkoutContract)
+		s.sees(create(inode("/somewhere/else", 1<<40, layer)))
+		for i, name := range names {
+			s.sees(write(inode(name, uint64(i)+20, layer)))
+		}
+		s.tick(time.Minute, "high state.database /data/**")
+	}
+}

@@ -10,7 +10,11 @@ import (
 
 // serverFiles are names that only a database server's data directory holds. All of the directory is then one database, whatever its
 // other files are called.
-var serverFiles = []string{"/pg_wal/", "/pg_xact/", "/ibdata", "/ib_logfile", "/aria_log", "/member/snap/", "/member/wal/", "/appendonlydir/"}
+var serverFiles = []string{
+	"/pg_wal/", "/pg_xact/", "/ibdata", "/ib_logfile", "/aria_log", "/member/snap/", "/member/wal/", "/appendonlydir/",
+	"/queries.active", "/chunks_head/", // Prometheus
+	"/jetstream/", // NATS
+}
 
 // maxDataDirs bounds the data directories of one workload.
 const maxDataDirs = 16

@@ -149,7 +149,7 @@ func (j *Judge) weigh(f *file, t time.Time, there bool) {
 	case inScratch:
 		age := p.maxAge(scratch, w.state())
 		switch due := f.first.Add(age); {
-		case age == 0:
+		case age == 0 || isLeftover(name):
 			j.acquit(f, t, f.latest())
 		case !t.Before(due):
 			j.schedule.cancel(f)

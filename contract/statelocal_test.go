@@ -530,4 +530,10 @@ func TestLeftovers(t *testing.T) {
 	for i, name := range []string{"/run/nginx.pid", "/var/lib/app/lock", "/app/.lock", "/app/__pycache__/x.cpython-311.pyc"} {
 		s.sees(write(inode(name, uint64(i)+20, layer)))
 	}
+	// Neither do they become too old.
+	for i, name := range []string{"/tmp/hsperfdata_app/17", "/tmp/app.pid", "/home/app/hsperfdata_app/17"} {
+		s.sees(write(inode(name, uint64(i)+40, layer)))
+	}
+	s.sees(write(inode("/tmp/other", 50, layer)))
+	s.tick(24*time.Hour, "medium state.local /tmp/other")
 }

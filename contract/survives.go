@@ -5,6 +5,7 @@ package contract
 import (
 	"fmt"
 	"path"
+	"strings"
 	"time"
 
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
@@ -32,7 +33,7 @@ func (j *Judge) survives(in *instance, ev *spoorv1.Event, s *spoorv1.Share, t ti
 	j.fade(m, t.Add(shareQuiet), ev)
 }
 
-// isLeftover: locks, pid files and byte code are made anew by each life, and are no state of it.
+// isLeftover: locks, pid files, byte code and the counters that a JVM shows to tools are made anew by each life, and are no state of it.
 func isLeftover(name string) bool {
 	switch path.Base(name) {
 	case "pid", "lock", "LOCK":
@@ -42,7 +43,7 @@ func isLeftover(name string) bool {
 	case ".pid", ".lock", ".lck", ".pyc":
 		return true
 	default:
-		return false
+		return strings.HasPrefix(path.Base(path.Dir(name)), "hsperfdata_")
 	}
 }
 

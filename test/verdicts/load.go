@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -124,6 +125,29 @@ func publish(ctx context.Context, s *stage, n int) error {
 	packet = append(packet, 4, 2, 0, 60, 0, 2, 'v', "0123456789"[n%10])
 	packet = append(packet, 0x31, byte(2+len(topic)+len(text)), 0, byte(len(topic))) //nolint:gosec // a few bytes
 	return say("tcp", string(packet)+topic+text)(ctx, s, 0)
+}
+
+// stream keeps a message in a stream of a NATS server, if it has any, and waits until it was taken.
+func stream(ctx context.Context, s *stage, _ int) error {
+	c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(s.port))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }() // the answer was read
+	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return err
+	}
+	const config = `{"name": "VISITS", "subjects": ["visits"]}`
+	request := fmt.Sprintf("CONNECT {}\r\nPUB $JS.API.STREAM.CREATE.VISITS %d\r\n%s\r\nPUB visits 5\r\nhello\r\nPING\r\n", len(config), config)
+	if _, err := io.WriteString(c, request); err != nil {
+		return err
+	}
+	for answers := bufio.NewScanner(c); answers.Scan(); {
+		if answers.Text() == "PONG" {
+			return nil
+		}
+	}
+	return errors.New("NATS does not answer")
 }
 
 func resolve(ctx context.Context, s *stage, _ int) error {

@@ -134,6 +134,10 @@ func as(name string, argv ...string) []string {
 	return append([]string{"setpriv", "--reuid", name, "--regid", name, "--init-groups"}, argv...)
 }
 
+// push commits to a repository and sends that to its server.
+const push = `d=$(mktemp -d) && git clone -q git://127.0.0.1:@port@/shop.git "$d" 2>/dev/null && cd "$d" && date +%N >visit && git add visit &&
+git -c user.name=ann -c user.email=ann@example.com commit -qm visit && git push -q origin HEAD:refs/heads/main; e=$?; rm -rf "$d"; exit $e`
+
 const pg = "/usr/lib/postgresql/15/bin/"
 
 func programs() []program {
@@ -204,6 +208,34 @@ func programs() []program {
 			name: "flask-cookie", argv: []string{"/usr/bin/python3", "-m", "flask", "--app", "flask_app", "run", "--port", "@port@"}, load: browse, contract: stateless,
 			files: map[string]string{"flask_app.py": flaskScript},
 		},
+		{
+			name: "gunicorn", argv: []string{"gunicorn", "-b", "127.0.0.1:@port@", "-w", "2", "--pid", "@dir@/gunicorn.pid", "flask_app:app"}, load: browse, contract: stateless,
+			files: map[string]string{"flask_app.py": flaskScript},
+		},
+		// The JVM's counters lie in /tmp as long as it lives.
+		{name: "java", argv: []string{"rmiregistry", "-J-Xmx64m", "@port@"}, contract: stateless, lasting: true},
+		{
+			name: "prometheus", contract: stateless, load: browse,
+			argv:  []string{"prometheus", "--config.file=@dir@/prometheus.yml", "--storage.tsdb.path=@dir@/data", "--web.listen-address=127.0.0.1:@port@"},
+			files: map[string]string{"prometheus.yml": "scrape_configs: [{job_name: itself, scrape_interval: 1s, static_configs: [{targets: ['127.0.0.1:@port@']}]}]\n"},
+		},
+		pushgateway("pushgateway-memory", "--persistence.file="), pushgateway("pushgateway-file", "--persistence.file=@dir@/metrics", "--persistence.interval=2s"),
+		nats("nats-memory"), nats("nats-jetstream", "-js", "-sd", "@dir@/data"),
+		{
+			name: "varnish", load: browse, contract: stateless,
+			argv: []string{"varnishd", "-F", "-a", "127.0.0.1:@port@", "-b", "@up@", "-n", "@dir@/work", "-s", "malloc,16m"},
+		},
+		{
+			name: "git", contract: stateless, load: onceUp(command("sh", "-c", push)),
+			argv: []string{"git", "daemon", "--reuseaddr", "--listen=127.0.0.1", "--port=@port@", "--base-path=@dir@", "--export-all", "--enable=receive-pack"},
+			setup: func(ctx context.Context, s *stage) error {
+				return s.command(ctx, "git", "init", "-q", "--bare", "-b", "main", "@dir@/shop.git")
+			},
+		},
+		{
+			name: "logrotate", contract: stateless, silent: true, argv: []string{"logrotate", "-f", "-s", "@dir@/status", "@dir@/logrotate.conf"},
+			files: map[string]string{"logrotate.conf": "@dir@/log/app.log {\n  rotate 3\n  create\n}\n", "log/app.log": "hello\n"},
+		},
 		web("sqlite-web"), web("sqlite-wal"), web("counter-file"), web("counter-atomic"), web("counter-backdated"), web("counter-unnamed"),
 		web("counter-folder"), web("counter-at-stop"), web("own-config"), web("log-to-file"),
 		{
@@ -255,6 +287,19 @@ func broker(name, config string) program {
 		name: name, argv: []string{"mosquitto", "-c", "@dir@/broker.conf"}, load: publish, contract: stateless, //nolint:misspell // its name
 		files: map[string]string{"broker.conf": "listener @port@ 127.0.0.1\nallow_anonymous true\nuser root\n" + config},
 	}
+}
+
+func pushgateway(name string, args ...string) program {
+	return program{
+		name: name, contract: stateless, argv: append([]string{"prometheus-pushgateway", "--web.listen-address=127.0.0.1:@port@"}, args...),
+		load: func(ctx context.Context, s *stage, n int) error {
+			return fetch(ctx, "POST", "http://127.0.0.1:"+strconv.Itoa(s.port)+"/metrics/job/visits", []byte("visits "+strconv.Itoa(n)+"\n"))
+		},
+	}
+}
+
+func nats(name string, args ...string) program {
+	return program{name: name, argv: append([]string{"nats-server", "-a", "127.0.0.1", "-p", "@port@"}, args...), load: stream, contract: stateless}
 }
 
 func node(name, mode string, l load) program {
