@@ -24,6 +24,8 @@ type run struct {
 	pod, uid  string
 	volume    string
 	restarts  uint32
+	// Those that it was given; not looked at where there are none.
+	labels map[string]string
 	// The folder below which it writes to tmp, by its own view.
 	at    string
 	class spoorv1.StorageClass
@@ -125,6 +127,9 @@ func (c *runs) check() {
 		}
 		if in.GetRestartCount() != r.restarts {
 			bad("%s: it was restarted %d times, want %d", r.what, in.GetRestartCount(), r.restarts)
+		}
+		if r.labels != nil && (!in.GetLabelsKnown() || !maps.Equal(in.GetLabels(), r.labels)) {
+			bad("%s: its labels are %v (known: %v), want %v", r.what, in.GetLabels(), in.GetLabelsKnown(), r.labels)
 		}
 		if id := in.GetContainerId(); id != "" {
 			names[id] = r.whose()

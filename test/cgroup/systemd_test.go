@@ -59,8 +59,9 @@ func TestSystemd(t *testing.T) {
 	told.run(run{what: "a user's unit", kind: "Unit", name: ofAnn, at: "/home/ann/unit", class: hostFile},
 		ssh("systemd-run --user --quiet --wait --collect --unit=till.service "+shop)...)
 
-	docker := []string{"docker", "run", "--network=none"}
-	told.run(run{what: "docker", kind: "Container", name: "dot", class: layer}, append(docker, "--name=dot", "localhost/shop:test")...)
+	labels := map[string]string{"tier": "front", "example.com/zone": ""}
+	docker := []string{"docker", "run", "--network=none", "--label=tier=front", "--label=example.com/zone="}
+	told.run(run{what: "docker", kind: "Container", name: "dot", class: layer, labels: labels}, append(docker, "--name=dot", "localhost/shop:test")...)
 	told.again("dot", "docker", "start", "--attach", "dot")
 	told.run(run{what: "docker, a folder of the host", kind: "Container", name: "dirk", class: hostPath},
 		append(docker, "--name=dirk", "--volume=/srv/bind:/tmp", "localhost/shop:test")...)
@@ -69,15 +70,15 @@ func TestSystemd(t *testing.T) {
 	told.run(run{what: "docker, in a service of compose", kind: "Container", name: "shop-till", container: "shop-till-1", class: layer},
 		append(docker, "--name=shop-till-1", "--label=com.docker.compose.project=shop", "--label=com.docker.compose.service=till", "localhost/shop:test")...)
 
-	podman := "podman run --network=none --pull=never "
-	told.run(run{what: "podman", kind: "Container", name: "paul", class: layer}, strings.Fields(podman+"--name=paul localhost/shop:test")...)
-	told.run(run{what: "podman that leaves nothing", kind: "Container", name: "pam", class: layer},
+	podman := "podman run --network=none --pull=never --label=tier=front --label=example.com/zone= "
+	told.run(run{what: "podman", kind: "Container", name: "paul", class: layer, labels: labels}, strings.Fields(podman+"--name=paul localhost/shop:test")...)
+	told.run(run{what: "podman that leaves nothing", kind: "Container", name: "pam", class: layer, labels: labels},
 		strings.Fields(podman+"--rm --name=pam localhost/shop:test")...)
-	told.run(run{what: "podman with crun, a folder of the host", kind: "Container", name: "pia", class: hostPath},
+	told.run(run{what: "podman with crun, a folder of the host", kind: "Container", name: "pia", class: hostPath, labels: labels},
 		strings.Fields("podman --runtime=crun "+strings.TrimPrefix(podman, "podman ")+"--volume=/srv/bind:/tmp --name=pia localhost/shop:test")...)
 	if unified { // for the same reason podman needs version 2 without privileges
 		asAnn(t, "podman import --quiet --change 'ENTRYPOINT [\"/shop\"]' - localhost/shop:test <"+archive(t, shop)+" >/dev/null")
-		told.run(run{what: "podman of a user", kind: "Container", name: "uid-1000:priya", container: "priya", class: layer},
+		told.run(run{what: "podman of a user", kind: "Container", name: "uid-1000:priya", container: "priya", class: layer, labels: labels},
 			ssh(podman+"--name=priya localhost/shop:test")...)
 	}
 	a.stop()

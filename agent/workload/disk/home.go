@@ -29,6 +29,25 @@ func stampOf(p hostfs.Dir, name string) (stamp, error) {
 	return stamp{st.Ino, st.Size, st.Mtim, st.Ctim}, nil
 }
 
+// settled returns the content of a file that nobody wrote while it was read; false also for one that is being written all the time.
+func settled(p hostfs.Dir, name string) ([]byte, bool) {
+	const tries = 5
+	for range tries {
+		before, err := stampOf(p, name)
+		if err != nil {
+			return nil, false
+		}
+		b, err := p.Read(name, maxFile)
+		if err != nil {
+			return nil, false
+		}
+		if after, err := stampOf(p, name); err == nil && after == before {
+			return b, true
+		}
+	}
+	return nil, false
+}
+
 // homeOf finds a user's home directory in the host's /etc/passwd (passwd(5)).
 func homeOf(root, uid string) (hostfs.Dir, bool) {
 	n, err := strconv.ParseUint(uid, 10, 32)

@@ -51,10 +51,31 @@ func (s *Source) podmanContainer(p hostfs.Dir, storage, id string) (workload.Con
 			s.podman[key] = list
 		}
 		if c, ok := list.containers[id]; ok {
+			if labels, ok := podmanLabels(p, storage, id); ok {
+				c.Service, c.Labels = service(labels), workload.LabelsOf(labels)
+			}
 			return c, true
 		}
 	}
 	return workload.Container{}, false
+}
+
+// podmanLabels reads the labels of a container in podman's own database (libpod/boltdb_state.go in its source). Later versions of podman have
+// one of SQLite instead, which is not read.
+func podmanLabels(p hostfs.Dir, storage, id string) (map[string]string, bool) {
+	b, ok := settled(p, filepath.Join(storage, "libpod/bolt_state.db"))
+	if !ok {
+		return nil, false
+	}
+	config, ok := boltValue(b, "ctr", id, "config")
+	var c struct {
+		ID     string            `json:"id"`
+		Labels map[string]string `json:"labels"`
+	}
+	if !ok || json.Unmarshal(config, &c) != nil || c.ID != id {
+		return nil, false
+	}
+	return c.Labels, true
 }
 
 // podmanContainers reads a list of containers (Container of containers/storage). What a list says beyond that podman
