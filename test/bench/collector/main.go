@@ -22,6 +22,7 @@ var options struct {
 	Nodes      int `help:"Agents of throughput." default:"10"`
 	Throughput int `help:"Events of throughput." default:"1000000"`
 	Batch      int `help:"Events in a batch of throughput." default:"500"`
+	Labels     int `help:"Labels of each instance of throughput; its agents tell of none where it is negative." default:"8"`
 	Agents     int `help:"Agents of connected." default:"5000"`
 	Rate       int `help:"Events a second of each of them." default:"4"`
 	Services   int `help:"Services on the node of each of them, with two processes." default:"6"`

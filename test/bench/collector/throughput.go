@@ -110,6 +110,9 @@ func closeAll(agents []*agent) {
 // throughput measures how fast events become durable.
 func throughput(ctx context.Context, program, dir string) (err error) {
 	f := traffic.New(options.Nodes, traffic.Services, time.Now().Add(-10*time.Minute))
+	if options.Labels >= 0 {
+		f.Label(options.Labels)
+	}
 	all, events, err := load(f, options.Throughput, options.Batch)
 	if err != nil {
 		return err
@@ -147,7 +150,7 @@ func throughput(ctx context.Context, program, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stdout, "| throughput, %d agents, batches of %d | |\n|---|---|\n", options.Nodes, options.Batch)
+	fmt.Fprintf(os.Stdout, "| throughput, %d agents, batches of %d, %d labels | |\n|---|---|\n", options.Nodes, options.Batch, max(options.Labels, 0))
 	fmt.Fprintf(os.Stdout, "| events | %d |\n| durable events a second | %.0f |\n| processor time of the collector for an event | %.1f µs |\n| bytes an event in the store | %.1f |\n| most resident memory of the collector | %d MiB |\n\n",
 		events, float64(events)/took.Seconds(), float64((after-before).Nanoseconds())/float64(events)/1000, float64(bytes)/float64(events), most)
 	return nil

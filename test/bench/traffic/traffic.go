@@ -76,6 +76,23 @@ func New(nodes, services int, now time.Time) *Fleet {
 	return f
 }
 
+// Label gives each instance so many labels, at most as many as are kept of any: those that Kubernetes recommends, and of their sort.
+func (f *Fleet) Label(labels int) {
+	kinds := []string{"name", "instance", "version", "component", "part-of", "managed-by"}
+	for _, n := range f.Nodes {
+		for i, in := range n.Instances {
+			in.LabelsKnown, in.Labels = true, map[string]string{}
+			for l := range min(labels, spoorv1.MaxLabels) {
+				key, value := fmt.Sprintf("example.com/label-%d", l), fmt.Sprintf("value-%d-of-service-%d", l, i)
+				if l < len(kinds) {
+					key = "app.kubernetes.io/" + kinds[l]
+				}
+				in.Labels[key] = value
+			}
+		}
+	}
+}
+
 func (f *Fleet) process(parent, exe string, args ...string) *spoorv1.Process {
 	f.processes++
 	const digits = "abcdefghijklmnopqrstuvwxyz234567"
