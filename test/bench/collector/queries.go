@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"connectrpc.com/connect"
@@ -98,14 +99,23 @@ func interrogate(ctx context.Context, program, dir string, f *traffic.Fleet, day
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stdout, "| %d events in the store (%.1f bytes an event) | first answer | p50 / p99 / longest of %d | results |\n|---|---|---|---|\n",
+	fmt.Fprintf(os.Stdout, "| %d events in the store (%.1f bytes an event) | first answer | p50 / p99 / longest of %d | processor time of the collector for one | results |\n|---|---|---|---|---|\n",
 		options.Events, bytes/float64(options.Events), options.Times)
+	asked := time.Now()
+	atFirst, err := p.spending()
+	if err != nil {
+		return err
+	}
 	for _, q := range questions(f, p.url, day) {
 		begun := time.Now()
 		if _, err := q.ask(ctx); err != nil {
 			return fmt.Errorf("%s: %w", q.name, err)
 		}
 		first, took, results := time.Since(begun), &samples{}, 0
+		before, err := p.Used()
+		if err != nil {
+			return err
+		}
 		for range options.Times {
 			begun := time.Now()
 			n, err := q.ask(ctx)
@@ -115,8 +125,19 @@ func interrogate(ctx context.Context, program, dir string, f *traffic.Fleet, day
 			took.add(time.Since(begun))
 			results += n
 		}
-		fmt.Fprintf(os.Stdout, "| %s | %s | %s | %d |\n", q.name, first.Round(10*time.Microsecond), took, results/options.Times)
+		after, err := p.Used()
+		if err != nil {
+			return err
+		}
+		one := (after - before) / time.Duration(options.Times)
+		fmt.Fprintf(os.Stdout, "| %s | %s | %s | %s | %d |\n", q.name, first.Round(10*time.Microsecond), took, one.Round(100*time.Microsecond), results/options.Times)
 	}
+	atLast, err := p.spending()
+	if err != nil {
+		return err
+	}
+	_, _, others := atLast.over(atFirst, time.Since(asked))
+	fmt.Fprintf(os.Stdout, "\nOthers took %.2f of %d processors meanwhile.\n", others, runtime.NumCPU())
 	return p.Stop()
 }
 
