@@ -6,21 +6,18 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"runtime/debug"
 	"sync"
 	"time"
 
-	"github.com/alecthomas/kong"
-
 	"github.com/spoor/spoor/cmd/internal/cli"
 )
 
 type grammar struct {
-	Config  cli.ConfigFile `help:"YAML file with values for flags; read besides /etc/spoor/spoor.yaml." placeholder:"FILE"`
-	Version showVersion    `env:"-" help:"Say which version this is."`
-	Unpin   bool           `env:"-" help:"Take out of the kernel what agents left there for the next one, and end: for uninstalling."`
+	Config  cli.ConfigFile  `help:"YAML file with values for flags; read besides /etc/spoor/spoor.yaml." placeholder:"FILE"`
+	Version cli.VersionFlag `env:"-" help:"Say which version this is."`
+	Unpin   bool            `env:"-" help:"Take out of the kernel what agents left there for the next one, and end: for uninstalling."`
 	cli.AgentFlags
 }
 
@@ -51,17 +48,6 @@ func giveBack(ctx context.Context) {
 			debug.FreeOSMemory()
 		}
 	}
-}
-
-// showVersion is a flag that prints the version and ends.
-type showVersion bool
-
-// BeforeReset prints before anything is checked. Kong calls it.
-func (showVersion) BeforeReset(k *kong.Kong) error {
-	b := cli.BuildInfo()
-	fmt.Fprintf(k.Stdout, "spoor-agent %s (%s, %s)\n", b.Version, b.Go, b.Platform)
-	k.Exit(cli.CodeOK)
-	return nil
 }
 
 // gcPercent: the runtime collects when memory has grown by so much of what was in use, and not when it has doubled. The agent

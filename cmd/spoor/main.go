@@ -19,6 +19,8 @@ import (
 // grammar is the whole command line. Each command has a file of its own.
 type grammar struct {
 	Config cli.ConfigFile `help:"YAML file with values for flags; read besides /etc/spoor/spoor.yaml." placeholder:"FILE"`
+	// As a command it stands in the help.
+	ShowVersion cli.VersionFlag `name:"version" env:"-" hidden:""`
 
 	Up        upCommand        `cmd:"" group:"run" help:"Watch this host: agent, collector and web page in one process."`
 	Agent     agentCommand     `cmd:"" group:"run" help:"Watch this host and ship what happens to a collector."`

@@ -28,13 +28,6 @@ func (c *versionCommand) Run(streams *cli.Streams) error {
 		}
 		return nil
 	}
-	line := fmt.Sprintf("spoor %s (%s, %s", b.Version, b.Go, b.Platform)
-	if b.Revision != "" {
-		line += ", " + b.Revision
-		if b.Modified {
-			line += " with changes"
-		}
-	}
-	_, err := fmt.Fprintln(streams.Out, line+")")
+	_, err := fmt.Fprintln(streams.Out, "spoor", b)
 	return err
 }

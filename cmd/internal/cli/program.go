@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"unicode"
@@ -57,8 +58,12 @@ type Group struct{ Key, Title string }
 // exitNow leaves the parser where kong wants to end the process, after printing help for example.
 type exitNow int
 
-// Run parses args, runs the command that they name and returns the exit code of the process.
+// Run parses args, runs the command that they name and returns the exit code of the process. What stands behind "help" is what
+// help is asked for.
 func (p Program) Run(args []string) (code int) {
+	if len(args) > 0 && args[0] == "help" {
+		args = append(slices.Clone(args[1:]), "--help")
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			n, ok := r.(exitNow)
@@ -117,6 +122,9 @@ func (p Program) usageHint(err error) string {
 		if n := parse.Context.Selected(); n != nil {
 			name = n.FullPath()
 		}
+	}
+	if strings.Contains(err.Error(), "unknown flag --json") {
+		return "Write -o json."
 	}
 	return fmt.Sprintf("Run %q for the flags and examples.", name+" --help")
 }

@@ -3,8 +3,11 @@
 package cli
 
 import (
+	"fmt"
 	"runtime"
 	"runtime/debug"
+
+	"github.com/alecthomas/kong"
 )
 
 // Build says which program this is; the Go tool writes it into every binary that it builds.
@@ -38,4 +41,26 @@ func BuildInfo() Build {
 		}
 	}
 	return b
+}
+
+// String is one line for people, without the name of the program.
+func (b Build) String() string {
+	line := fmt.Sprintf("%s (%s, %s", b.Version, b.Go, b.Platform)
+	if b.Revision != "" {
+		line += ", " + b.Revision
+		if b.Modified {
+			line += " with changes"
+		}
+	}
+	return line + ")"
+}
+
+// VersionFlag prints the version and ends.
+type VersionFlag bool
+
+// BeforeReset prints before anything is checked. Kong calls it.
+func (VersionFlag) BeforeReset(k *kong.Kong) error {
+	fmt.Fprintf(k.Stdout, "%s %s\n", k.Model.Name, BuildInfo())
+	k.Exit(CodeOK)
+	return nil
 }
