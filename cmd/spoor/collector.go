@@ -106,6 +106,14 @@ type access struct {
 
 // open starts a collector as far as that its port is bound and its store is open.
 func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, who access, to onward, in fleetStore, of *objects.Source) (*collector.Collector, error) {
+	if err := cli.CheckListen("--listen", f.Listen); err != nil {
+		return nil, err
+	}
+	if f.Alertmanager != "" {
+		if err := cli.CheckServer("--alertmanager", f.Alertmanager); err != nil {
+			return nil, err
+		}
+	}
 	keep, err := when.Duration(f.Keep)
 	if f.Keep == "0" {
 		keep, err = 0, nil
@@ -132,6 +140,9 @@ func (f *centreFlags) open(logger *slog.Logger, registry *prometheus.Registry, w
 			agreed.folder, reload = folder, agreed.changed
 		}
 		if agreed.files, err = loadContracts(f.Contracts); err != nil {
+			if info, statErr := os.Stat(f.Contracts); statErr != nil || !info.IsDir() {
+				return nil, cli.BadInput(fmt.Errorf("--contracts: there is no folder %s", f.Contracts), "Name a folder of *.yaml and *.yml files; deploy/examples has some.")
+			}
 			return nil, cli.BadInput(fmt.Errorf("contracts cannot be read:\n%w", err),
 				"Correct them, and try with \"spoor contract check "+f.Contracts+"\".")
 		}

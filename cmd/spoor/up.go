@@ -50,6 +50,9 @@ func (c *upCommand) Run(ctx context.Context, streams *cli.Streams) error {
 	if err := kernel.Check(); err != nil {
 		return cli.Failed(fmt.Errorf("this host cannot be watched: %w", err), "")
 	}
+	if err := cli.CheckListen("--listen", c.Listen); err != nil {
+		return err
+	}
 	if !collector.OnLoopback(c.Listen) {
 		return cli.BadInput(fmt.Errorf("spoor up answers this host only, without certificates, and %s can be reached from elsewhere", c.Listen),
 			"Listen on 127.0.0.1; for several machines there are \"spoor collector\" and \"spoor agent\".")
@@ -79,7 +82,7 @@ func (c *upCommand) Run(ctx context.Context, streams *cli.Streams) error {
 	}
 	err = watch(ctx, centre, watcher, view)
 	screen.clear()
-	screen.say("", view.summary(time.Now()), "The events are in "+c.Data+"; \"spoor up\" and \"spoor collector --data "+c.Data+"\" answer from them.")
+	screen.say("", view.summary(time.Now()), "The events are in "+c.Data+"; \"spoor up\" and \"spoor collector --without-tls --data "+c.Data+"\" answer from them.")
 	if err != nil {
 		return cli.Failed(err, "")
 	}
