@@ -107,9 +107,12 @@ func (c *eventsCommand) Run(ctx context.Context, streams *cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	if c.json() {
+	switch {
+	case c.json():
 		err = writeAll(streams.Out, answer.GetEvents(), jsonLine)
-	} else {
+	case len(answer.GetEvents()) == 0:
+		remark(streams, "No events.")
+	default:
 		err = render.Events(streams.Out, c.style(streams), answer.GetEvents())
 	}
 	if err != nil {

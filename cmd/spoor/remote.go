@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"syscall"
 	"time"
 
@@ -37,6 +39,7 @@ type asker struct {
 	spoorv1connect.QueryServiceClient
 	url     string
 	timeout time.Duration
+	token   bool // whether it says who asks
 }
 
 func (r *remote) dial() (*asker, error) {
@@ -57,7 +60,9 @@ func (r *remote) dial() (*asker, error) {
 	if r.Token != "" {
 		client.Transport = bearer{token: r.Token, next: client.Transport}
 	}
-	return newAsker(client, url, r.Timeout, within(r.Cluster)), nil
+	a := newAsker(client, url, r.Timeout, within(r.Cluster))
+	a.token = r.Token != ""
+	return a, nil
 }
 
 // bearer adds a token to requests.
@@ -82,7 +87,7 @@ func newAsker(client *http.Client, address string, timeout time.Duration, about 
 		// Compressing takes longer than everything else that a collector does for an answer; within a host nothing is saved by it.
 		options = append(options, connect.WithAcceptCompression("gzip", nil, nil))
 	}
-	return &asker{spoorv1connect.NewQueryServiceClient(client, address, options...), address, timeout}
+	return &asker{spoorv1connect.NewQueryServiceClient(client, address, options...), address, timeout, false}
 }
 
 // onThisHost says whether a URL is that of a loopback address.
@@ -121,9 +126,19 @@ func (a *asker) explain(ctx context.Context, err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return cli.Failed(fmt.Errorf("no collector answers at %s", a.url),
 			"Start one with \"sudo spoor up\", or name another with --collector URL or SPOOR_COLLECTOR.")
-	case code == connect.CodeUnauthenticated, code == connect.CodePermissionDenied:
+	case code == connect.CodeUnauthenticated && !a.token:
+		return cli.BadInput(fmt.Errorf("the collector at %s wants to know who asks", a.url), "Set SPOOR_TOKEN, or --token, to your token; \"spoor pki token\" makes one.")
+	case code == connect.CodeUnauthenticated:
+		return cli.BadInput(fmt.Errorf("the collector at %s does not know this token, or it has expired", a.url), "Look at SPOOR_TOKEN, or --token. Its operator can make another with \"spoor pki token\".")
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return cli.BadInput(fmt.Errorf("the certificate of the collector at %s is of an authority that is not trusted here", a.url), "Name that authority's certificate with --ca or SPOOR_CA.")
+	case code == connect.CodePermissionDenied:
 		return cli.BadInput(fmt.Errorf("the collector at %s refuses: %s", a.url, message),
 			"A token proves who asks: SPOOR_TOKEN, or --token. What it may ask is for the collector's operator to say.")
+	case strings.Contains(message, "server gave HTTP response to HTTPS client"):
+		return cli.BadInput(fmt.Errorf("the collector at %s has no TLS", a.url), "Write http:// in --collector or SPOOR_COLLECTOR.")
+	case strings.Contains(message, "HTTP request to an HTTPS server"), message == "400 Bad Request" && strings.HasPrefix(a.url, "http:"):
+		return cli.BadInput(fmt.Errorf("what answers at %s wants TLS", a.url), "Write https:// in --collector or SPOOR_COLLECTOR, and name the authority with --ca or SPOOR_CA.")
 	case code == connect.CodeUnavailable:
 		return cli.Failed(fmt.Errorf("cannot reach the collector at %s: %s", a.url, message),
 			"Check the address and the network, or name another collector with --collector URL or SPOOR_COLLECTOR.")
@@ -132,13 +147,26 @@ func (a *asker) explain(ctx context.Context, err error) error {
 			"Ask for less (a shorter time, one workload), or wait longer with --timeout.")
 	case code == connect.CodeInvalidArgument, code == connect.CodeNotFound, code == connect.CodeFailedPrecondition,
 		code == connect.CodeAlreadyExists, code == connect.CodeOutOfRange, code == connect.CodeResourceExhausted:
-		return cli.BadInput(errors.New(message), "")
+		return cli.BadInput(errors.New(asTyped(message)), "")
 	case code == connect.CodeUnknown, code == connect.CodeUnimplemented:
 		return cli.Failed(fmt.Errorf("what answers at %s is not a collector of this version: %s", a.url, message),
 			"Another program may hold the port. Name the collector with --collector URL or SPOOR_COLLECTOR.")
 	default:
 		return cli.Failed(fmt.Errorf("the collector at %s failed: %s", a.url, message), "")
 	}
+}
+
+// asTyped leaves out which field of a request a collector complains about: people type flags.
+func asTyped(message string) string {
+	for _, field := range []string{"filter.workload", "filter.exec_id", "exec_id", "id", "workload"} {
+		if rest, ok := strings.CutPrefix(message, field+": "); ok {
+			return rest
+		}
+	}
+	if rest, ok := strings.CutPrefix(message, "filter.address: "); ok {
+		return "--address: " + rest
+	}
+	return message
 }
 
 // remark tells what is true about an answer besides the answer itself. It goes to standard error, so that what

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 	"github.com/spoor/spoor/agent/ship"
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 	"github.com/spoor/spoor/api/spoor/v1/spoorv1connect"
+	"github.com/spoor/spoor/cmd/internal/cli"
 	"github.com/spoor/spoor/cmd/internal/credential"
 	"github.com/spoor/spoor/cmd/spoor/internal/pki"
 	"github.com/spoor/spoor/collector"
@@ -291,6 +293,32 @@ func TestPeopleAskWithTokens(t *testing.T) {
 	} {
 		if !strings.Contains(string(audit), line) {
 			t.Errorf("the audit log does not say %s:\n%s", line, audit)
+		}
+	}
+}
+
+// Each way of asking wrongly has words of its own.
+func TestWhoAsksWronglyIsToldHowToAsk(t *testing.T) {
+	r := newRealm(t)
+	plain := "http://" + strings.TrimPrefix(r.url, "https://")
+	for _, c := range []struct {
+		problem string
+		asking  remote
+	}{
+		{"wants to know who asks", remote{Collector: r.url, CA: r.file("ca.crt")}},
+		{"does not know this token", remote{Collector: r.url, CA: r.file("ca.crt"), Token: "mine"}},
+		{"of an authority that is not trusted here", remote{Collector: r.url, Token: "ann's"}},
+		{"wants TLS", remote{Collector: plain, Token: "ann's"}},
+	} {
+		c.asking.Timeout = time.Minute
+		asker, err := c.asking.dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = ask(t.Context(), asker, asker.GetStatus, &spoorv1.GetStatusRequest{})
+		failure, ok := errors.AsType[*cli.Failure](err)
+		if !ok || failure.Code != cli.CodeBadInput || !strings.Contains(failure.Error(), c.problem) || failure.Fix == "" {
+			t.Errorf("%+v: %v; want that it %s, and what helps", c.asking, err, c.problem)
 		}
 	}
 }
