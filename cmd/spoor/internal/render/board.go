@@ -28,6 +28,8 @@ type Board struct {
 	Processes uint64
 	// What was lost, by source and reason.
 	losses map[string]uint64
+	// The widest workload so far: a column that came and went with its rows would be restless.
+	workload int
 }
 
 type boardRow struct {
@@ -42,6 +44,9 @@ type burst struct {
 	at time.Time
 	n  int
 }
+
+// widestOnBoard is how wide the workloads of a board may be.
+const widestOnBoard = 24
 
 // rateWindow is the time over which the rate in the heading is taken.
 const rateWindow = 5 * time.Second
@@ -208,13 +213,16 @@ func (b *Board) Table(s Style, height int) []string {
 	}
 	slices.SortFunc(rows, func(x, y *boardRow) int { return cmp.Or(y.last.Compare(x.last), strings.Compare(x.key, y.key)) })
 	rows = rows[:min(len(rows), max(0, height-1))]
+	for _, row := range rows {
+		b.workload = min(max(b.workload, width(WorkloadName(row.event.GetInstance().GetWorkload(), row.event.GetNode()))), widestOnBoard)
+	}
 	t := table{columns: []column{
 		{title: "LAST", fixed: 8},
 		{title: "EXEC ID", drop: 1, fixed: 8},
 		{title: "PROCESS", fixed: 20, min: 12},
-		{title: "WORKLOAD", fixed: 24, min: 12, middle: true, drop: 2},
+		{title: "WORKLOAD", fixed: max(b.workload, len("WORKLOAD")), min: 12, cut: cutMiddle, drop: 2},
 		{title: "TIMES", right: true},
-		{title: "WHAT", min: 28},
+		{title: "WHAT", min: 28, cut: cutSentence},
 	}}
 	for _, row := range rows {
 		ev := row.event

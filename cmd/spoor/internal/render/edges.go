@@ -12,8 +12,8 @@ import (
 // Edges writes a table of who talks to whom.
 func Edges(w io.Writer, s Style, edges []*spoorv1.Edge) error {
 	t := table{columns: []column{
-		{title: "FROM", min: 14, middle: true},
-		{title: "TO", min: 14, middle: true},
+		{title: "FROM", min: 14, cut: cutMiddle},
+		{title: "TO", min: 14, cut: cutMiddle},
 		{title: "PORT", right: true},
 		{title: "VIA", drop: 3},
 		{title: "OPENED", right: true},

@@ -28,9 +28,9 @@ func eventColumns(stream bool) []column {
 		{title: "NODE", drop: 4, min: 8},
 		{title: "EXEC ID", drop: 1},
 		{title: "PROCESS", min: 12},
-		{title: "WORKLOAD", min: 12, middle: true, drop: 2},
+		{title: "WORKLOAD", min: 12, cut: cutMiddle, drop: 2},
 		{title: "KIND", drop: 3},
-		{title: "WHAT", min: 28},
+		{title: "WHAT", min: 28, cut: cutSentence},
 	}
 	if stream {
 		for i, fixed := range []int{12, 8, 8, 20, 24, 13, 40} {

@@ -37,10 +37,10 @@ func Findings(w io.Writer, s Style, findings []*spoorv1.Finding) error {
 		{title: "SEVERITY"},
 		{title: "STATE", drop: 2},
 		{title: "RULE"},
-		{title: "WORKLOAD", min: 14, middle: true},
+		{title: "WORKLOAD", min: 14, cut: cutMiddle},
 		{title: "LAST SEEN", drop: 1},
 		{title: "COUNT", right: true, drop: 3},
-		{title: "WHAT", min: 24},
+		{title: "WHAT", min: 24, cut: cutSentence},
 	}}
 	for _, f := range findings {
 		t.add(
@@ -51,10 +51,21 @@ func Findings(w io.Writer, s Style, findings []*spoorv1.Finding) error {
 			text(WorkloadName(f.GetWorkload(), "")),
 			cell{s.second(f.GetLastSeen()), faint},
 			text(fmt.Sprint(f.GetCount())),
-			text(Printable(f.GetTitle())),
+			text(Printable(besideWorkload(f))),
 		)
 	}
 	return t.write(w, s)
+}
+
+// besideWorkload is what a finding says, for a table that has its workload in another column: without the words that name it again.
+func besideWorkload(f *spoorv1.Finding) string {
+	w := f.GetWorkload()
+	rest, ok := strings.CutPrefix(f.GetTitle(), fmt.Sprintf("%s %s/%s", w.GetKind(), w.GetNamespace(), w.GetName()))
+	rest = strings.TrimLeft(rest, ": ")
+	if !ok || rest == "" {
+		return f.GetTitle()
+	}
+	return rest
 }
 
 // FindingLine tells one finding in a line.

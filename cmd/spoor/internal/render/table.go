@@ -14,8 +14,8 @@ type column struct {
 	right bool
 	// What may be cut when the terminal is too narrow, and how far down. 0: never cut.
 	min int
-	// cutMiddle instead of cutEnd: for names whose end matters as much as their beginning.
-	middle bool
+	// How it is cut: cutEnd by default, cutMiddle for names whose end matters as much as their beginning, cutSentence.
+	cut func(s string, columns int) string
 	// The first to go when even cutting does not help; 0: always shown. The highest goes first.
 	drop int
 	// Fixed width for tables that are written line by line; 0: as wide as the widest cell.
@@ -133,8 +133,8 @@ func (l *layout) row(b *strings.Builder, s Style, cells []cell) {
 		c, txt := l.columns[i], cells[i].text
 		// A pipe gets whole cells also where the column has a fixed width.
 		if s.Width > 0 && c.min > 0 {
-			if c.middle {
-				txt = cutMiddle(txt, l.widths[i])
+			if c.cut != nil {
+				txt = c.cut(txt, l.widths[i])
 			} else {
 				txt = cutEnd(txt, l.widths[i])
 			}

@@ -98,6 +98,21 @@ func cutMiddle(s string, columns int) string {
 	return head
 }
 
+// cutSentence is cutEnd, but for the first path in s, when that alone is too long: it is cut in its middle. Of files that differ in
+// their last part all would look the same.
+func cutSentence(s string, columns int) string {
+	before, after, found := strings.Cut(s, " /")
+	file, _, more := strings.Cut("/"+after, " ")
+	room := columns - width(before) - 1
+	if !found || room <= 1 || width(file) <= room {
+		return cutEnd(s, columns)
+	}
+	if more {
+		return before + " " + cutMiddle(file, room-1) + "…"
+	}
+	return before + " " + cutMiddle(file, room)
+}
+
 func pad(s string, columns int) string {
 	if n := columns - width(s); n > 0 {
 		return s + strings.Repeat(" ", n)
