@@ -143,6 +143,8 @@ func (d *decoder) mapping(n ast.Node, dst reflect.Value, path string) {
 			fix := "leave it out; the fields here are " + list(names, "and")
 			if near, ok := nearest(key, names); ok {
 				fix = "write " + near
+			} else if key == "protocol" && slices.Contains(names, "transport") { // as Kubernetes calls it
+				fix = "write transport"
 			}
 			d.at(pos, fix, "unknown field %q%s", clip(key), in(path))
 			continue

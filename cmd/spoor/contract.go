@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spoor/spoor/cmd/internal/cli"
 	"github.com/spoor/spoor/contract"
@@ -59,8 +60,11 @@ type problem struct {
 
 func (c *contractCheckCommand) Run(streams *cli.Streams) error {
 	var problems []problem
+	contracts := 0
 	for _, path := range c.Paths {
-		problems = append(problems, contractProblems(path)...)
+		found, wrong := contractProblems(path)
+		contracts += found
+		problems = append(problems, wrong...)
 	}
 	encoder := json.NewEncoder(streams.Out)
 	encoder.SetEscapeHTML(false)
@@ -78,8 +82,15 @@ func (c *contractCheckCommand) Run(streams *cli.Streams) error {
 	if len(problems) > 0 {
 		return cli.Reported()
 	}
-	if c.Output != "json" {
-		remark(streams, "No problem found.")
+	switch {
+	case contracts == 0:
+		// What checks nothing must not pass: the path may be that of another folder.
+		return cli.BadInput(fmt.Errorf("no contract in %s", strings.Join(c.Paths, ", ")), "Contracts are documents in files whose names end in .yaml or .yml.")
+	case c.Output == "json":
+	case contracts == 1:
+		remark(streams, "No problem found in 1 contract.")
+	default:
+		remark(streams, "No problem found in %d contracts.", contracts)
 	}
 	return nil
 }
@@ -88,22 +99,25 @@ func (p problem) String() string {
 	return (&contract.ParseError{File: p.File, Line: p.Line, Column: p.Column, Problem: p.Problem, Fix: p.Fix}).Error()
 }
 
-// contractProblems reads a file or a folder and returns what is wrong with it.
-func contractProblems(path string) []problem {
+// contractProblems reads a file or a folder and returns how many contracts there are, and what is wrong with it.
+func contractProblems(path string) (int, []problem) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return []problem{unreadable(path, err)}
+		return 0, []problem{unreadable(path, err)}
 	}
 	if info.IsDir() {
-		_, err := loadContracts(path)
-		return problemsOf(path, err)
+		set, err := loadContracts(path)
+		if err != nil {
+			return 0, problemsOf(path, err)
+		}
+		return set.Len(), nil
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return []problem{unreadable(path, err)}
+		return 0, []problem{unreadable(path, err)}
 	}
-	_, err = contract.Parse(path, data)
-	return problemsOf(path, err)
+	contracts, err := contract.Parse(path, data)
+	return len(contracts), problemsOf(path, err)
 }
 
 func unreadable(path string, err error) problem {
