@@ -96,8 +96,11 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		switch {
 		case ctx.Err() != nil:
+		case connected && superseded(err):
+			c.log.Warn("another agent speaks for this node, and the collector keeps the newer stream only; stop one of them, or give it a name of its own", "node", c.hello.GetNode())
+			// The waits grow: two that take it from each other would do nothing else.
 		case connected:
-			c.log.Warn("the collector is gone; events wait", "error", err)
+			c.log.Warn("the collector ended the stream, or is gone; events wait", "error", err)
 			backoff = minBackoff
 		case backoff == minBackoff:
 			c.log.Info("no collector yet; events wait", "error", err)
@@ -110,6 +113,12 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		backoff = min(2*backoff, maxBackoff)
 	}
+}
+
+// superseded says whether the collector ended a stream because the same node opened another one.
+func superseded(err error) bool {
+	wire, ok := errors.AsType[*connect.Error](err)
+	return ok && connect.IsWireError(wire) && wire.Code() == connect.CodeAborted
 }
 
 // source returns what is to be sent next.
@@ -198,6 +207,9 @@ func (c *Client) stream(ctx context.Context, src source) (acked uint64, err erro
 	if last > acked {
 		src.acknowledge(last)
 		acked = last
+	}
+	if received != nil && errors.Is(err, io.EOF) {
+		err = nil // the other side says more
 	}
 	return acked, errors.Join(err, received, closing, stream.CloseResponse())
 }

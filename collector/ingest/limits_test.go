@@ -130,7 +130,7 @@ func TestRate(t *testing.T) {
 	// A newer stream of the node does not wait for the old one's pause, only for its own.
 	again := c.dial()
 	again.try(&spoorv1.ShipRequest{Message: &spoorv1.ShipRequest_Hello{Hello: hello("n", "e")}})
-	if code, problem := a.ended(); code != connect.CodeUnavailable || !strings.Contains(problem, "another stream") {
+	if code, problem := a.ended(); code != connect.CodeAborted || !strings.Contains(problem, "another stream") {
 		t.Errorf("the stream that was slowed ended with %v %s", code, problem)
 	}
 	c.until("spoor_collector_ingest_slowed_streams", "rate", 1)

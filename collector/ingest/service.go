@@ -152,7 +152,9 @@ func (s *Service) Ship(ctx context.Context, stream *shipStream) error {
 		s.metrics.refused.WithLabelValues(refused.Reason).Inc()
 		s.o.Logger.Warn("an agent was refused", "error", err, "reason", refused.Reason, "peer", stream.Peer().Addr)
 		return connect.NewError(refused.code(), err)
-	case errors.Is(err, ErrStopped), errors.Is(err, errSuperseded), errors.Is(err, errExpired), errors.Is(err, errPushed):
+	case errors.Is(err, errSuperseded):
+		return connect.NewError(connect.CodeAborted, err)
+	case errors.Is(err, ErrStopped), errors.Is(err, errExpired), errors.Is(err, errPushed):
 		return connect.NewError(connect.CodeUnavailable, err)
 	case ctx.Err() != nil:
 		return ctx.Err()

@@ -194,7 +194,7 @@ func TestSecondStreamOfANode(t *testing.T) {
 	if n := b.greet(hello("n", "e")); n != 5 {
 		t.Errorf("the second stream is welcomed with %d, want 5", n)
 	}
-	if code, problem := a.ended(); code != connect.CodeUnavailable || !strings.Contains(problem, "another stream") {
+	if code, problem := a.ended(); code != connect.CodeAborted || !strings.Contains(problem, "another stream") {
 		t.Errorf("the first stream ended with %v %s", code, problem)
 	}
 	if !c.service.Connected(store.Run{Cluster: "c", Node: "n", Epoch: "e"}) || !c.service.ConnectedNode("c", "n") {
