@@ -158,7 +158,7 @@ func (j *Judge) lost(ev *spoorv1.Event, l *spoorv1.Loss, t time.Time) {
 	if j.raise(m, t, ev) {
 		j.tell(m, Verdict{
 			Severity: severity, Time: t, Evidence: []*spoorv1.Event{ev},
-			Title: fmt.Sprintf("%s: the agent on %s lost %d facts (%s)", w.describe(), printable(orThis(ev.GetNode())), l.GetCount(), m.key.subject),
+			Title: fmt.Sprintf("%s: the agent on %s lost %s (%s)", w.describe(), printable(orThis(ev.GetNode())), facts(l.GetCount()), m.key.subject),
 			Why:   "What was lost was judged by nobody: that nothing else is found at the time does not mean that nothing happened. Answers about it say so, too.",
 			Fix:   "Something did more than the agent's bounds are made for: look at what ran at the time, and raise the bound that the reason names if it is to run again.",
 		})

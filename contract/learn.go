@@ -237,7 +237,7 @@ func (s *lesson) missing(l *Learner) []string {
 		lost += n
 	}
 	if lost > 0 {
-		why = append(why, fmt.Sprintf("the agents on its nodes lost %d facts", lost))
+		why = append(why, "the agents on its nodes lost "+facts(lost))
 	}
 	return why
 }

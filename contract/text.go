@@ -20,6 +20,14 @@ func (w *workload) describe() string {
 	return printable(fmt.Sprintf("%s %s/%s", id.GetKind(), id.GetNamespace(), id.GetName()))
 }
 
+// facts counts what agents lost.
+func facts(n uint64) string {
+	if n == 1 {
+		return "1 fact"
+	}
+	return fmt.Sprintf("%d facts", n)
+}
+
 // contractIn says which contract, and where its file is when that is known.
 func (w *workload) contractIn() string {
 	c := w.policy.contract
