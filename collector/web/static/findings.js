@@ -152,7 +152,7 @@ export function startFindings({ gaps, failed, answered, watch }) {
           h("button", { type: "button", class: "plain event", onclick: () => showEvent(e) }, h("span", { class: "time", title: exactly(e) }, clock(when(e), true)), h("span", { class: "process" }, e.process ? processName(e.process) : ""), h("span", {}, sentence(e))),
         ),
       );
-      if (!evidence.length) setText(into, "The events are no longer stored.");
+      if (!evidence.length) setText(into, f.evidenceIds?.length ? "The events are no longer stored." : "No event: it is about what did not come.");
     } catch (error) {
       setText(into, error.message);
     }
