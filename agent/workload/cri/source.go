@@ -35,8 +35,8 @@ const (
 	maxAgain = 500 * time.Millisecond
 	// With more than this many unknown containers, all are asked for at once.
 	fewWanted = 8
-	// While containers come, all are asked for so often, until none came for a while: on a busy machine one may be noticed when its
-	// runtime has forgotten it already.
+	// While containers come, all are asked for so often, until none came for a while, neither a cgroup nor news of the runtime: on a busy machine one may be
+	// noticed when its runtime has forgotten it already.
 	sweepEvery, sweepFor = 500 * time.Millisecond, 5 * time.Second
 )
 
@@ -135,7 +135,7 @@ func (s *Source) follow(ctx context.Context, d *workload.Directory) error {
 	if _, err := os.Stat(s.o.Socket); err != nil {
 		return err
 	}
-	if err := s.listAll(ctx, d); err != nil {
+	if _, err := s.listAll(ctx, d); err != nil {
 		return err
 	}
 	s.say(slog.LevelInfo, works, nil)
@@ -145,24 +145,27 @@ func (s *Source) follow(ctx context.Context, d *workload.Directory) error {
 	return g.Wait()
 }
 
-func (s *Source) listAll(ctx context.Context, d *workload.Directory) error {
+// listAll tells of everything, and whether some of it was news.
+func (s *Source) listAll(ctx context.Context, d *workload.Directory) (news bool, err error) {
 	sandboxes, err := s.client.listSandboxes(ctx, nil)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, p := range sandboxes {
 		s.tellSandbox(d, p)
 	}
 	containers, err := s.client.listContainers(ctx, "")
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, c := range containers {
+		_, known := d.Container(c.GetId())
+		news = news || !known
 		if err := s.tellContainer(ctx, d, c); err != nil {
-			return err
+			return news, err
 		}
 	}
-	return nil
+	return news, nil
 }
 
 // answer asks for what is wanted until something breaks.
@@ -193,17 +196,21 @@ func (s *Source) answer(ctx context.Context, d *workload.Directory) error {
 		case <-timer:
 			again = min(2*again, maxAgain)
 		case <-sweep:
-			if err := s.listAll(ctx, d); err != nil {
+			news, err := s.listAll(ctx, d)
+			if err != nil {
 				return err
 			}
-			swept = time.Now()
+			if swept = time.Now(); news { // who tells of new cgroups is behind
+				came = swept
+			}
 		}
 	}
 }
 
 func (s *Source) ask(ctx context.Context, d *workload.Directory, wanted []workload.Want) error {
 	if len(wanted) > fewWanted {
-		return s.listAll(ctx, d)
+		_, err := s.listAll(ctx, d)
+		return err
 	}
 	for _, w := range wanted {
 		if w.User != "" { // a user's own runtime has no CRI

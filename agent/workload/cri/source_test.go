@@ -312,6 +312,33 @@ func TestManyUnknownContainersAreOneQuestion(t *testing.T) {
 	}
 }
 
+// An agent that has no processor hears of cgroups when their containers are gone: the runtime is asked for all while it has news.
+func TestNewsOfARuntime(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	r := &runtime{sandboxes: []*wire.PodSandbox{sandbox(id("a"), "one", nil)}, containers: []*wire.Container{inside(id("b"), id("a"), "first", nil)}}
+	defer r.serve(t, socket)()
+	s := New(Options{Socket: socket, Node: "n", Logger: slog.New(slog.DiscardHandler)})
+	s.client = newClient(socket)
+	defer s.client.close()
+	d, err := workload.NewDirectory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []bool{true, false, true, false} {
+		if i == 2 {
+			r.change(func() { r.containers = []*wire.Container{inside(id("c"), id("a"), "second", nil)} })
+		}
+		if news, err := s.listAll(t.Context(), d); err != nil || news != want {
+			t.Errorf("question %d: news is %v, %v, want %v", i, news, err, want)
+		}
+	}
+	for _, c := range []string{"b", "c"} {
+		if _, known := d.Container(id(c)); !known {
+			t.Errorf("container %s is not known, now that it is gone", c)
+		}
+	}
+}
+
 func TestSockets(t *testing.T) {
 	if got := Sockets("/proc/1/root", "unix:///run/x.sock"); !slices.Equal(got, []string{"/run/x.sock"}) {
 		t.Errorf("given a URL: %v", got)
