@@ -256,6 +256,13 @@ bench-instructions: build ## The same in instructions, which are the same every 
 		test/kernels/run $(INSTRUCTIONS_ON) -i -s $$fs -f bin -- build/overhead $(COUNTED) -anywhere -tmpfs /fs/$$fs -ext4 /fs/$$fs \
 			-only overwrite,append,pread,open+close || exit; done
 
+.PHONY: bench-programs
+bench-programs: build ## What each program of the kernel side takes, in instructions, in the same virtual machine
+	@mkdir -p build
+	@test/kernels/deps
+	@CGO_ENABLED=0 $(GO) build -o build/programs ./test/bench/programs
+	@test/kernels/run $(INSTRUCTIONS_ON) -i -s ext4 -f bin -- build/programs --dir /fs/ext4 $(BENCH)
+
 INSTRUCTIONS_ON ?= 6.12
 COUNTED = -clock cpu -cpu 0 -rounds 2 -slices 20 -slice 5ms
 
