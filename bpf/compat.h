@@ -37,6 +37,14 @@ static __always_inline __u64 current_cgroup(void)
 	return cgroup_of((void *)bpf_get_current_task());
 }
 
+/* Number of the mount namespace of whoever runs now, likewise. */
+static __always_inline __u32 current_mnt_ns(void)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
+		return bpf_get_current_task_btf()->nsproxy->mnt_ns->ns.inum;
+	return BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), nsproxy, mnt_ns, ns.inum);
+}
+
 /* Who runs now, and in which cgroup, likewise. */
 static __always_inline void current_who(struct who *who, __u64 *cgroup_id)
 {

@@ -198,7 +198,7 @@ static __always_inline int changed(struct inode *inode, __u32 scratch)
 {
 	__u32 tgid, exec_count, task_flags;
 
-	if (!inode || (BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFREG || !is_storage(inode) || !my_turn())
+	if (!inode || (inode->i_mode & S_IFMT) != S_IFREG || !is_storage(inode) || !my_turn())
 		return 0;
 	current_image(&tgid, &exec_count, &task_flags);
 	if (task_flags & PF_WQ_WORKER) {
@@ -211,28 +211,28 @@ static __always_inline int changed(struct inode *inode, __u32 scratch)
 SEC("fexit/vfs_fallocate")
 int BPF_PROG(file_allocated, struct file *file, int mode, __s64 offset, __s64 len, int error)
 {
-	return error ? 0 : changed(BPF_CORE_READ(file, f_inode), SCRATCH_ALLOCATED);
+	return error ? 0 : changed(file->f_inode, SCRATCH_ALLOCATED);
 }
 
 SEC("fexit/vfs_clone_file_range")
 int BPF_PROG(file_cloned, struct file *from, __s64 from_pos, struct file *file, __s64 pos, __s64 len, __u32 flags,
 	     __s64 done)
 {
-	return done <= 0 ? 0 : changed(BPF_CORE_READ(file, f_inode), SCRATCH_CLONED);
+	return done <= 0 ? 0 : changed(file->f_inode, SCRATCH_CLONED);
 }
 
 SEC("fexit/vfs_copy_file_range")
 int BPF_PROG(file_copied, struct file *from, __s64 from_pos, struct file *file, __s64 pos, __u64 len, __u32 flags,
 	     __s64 done)
 {
-	return done <= 0 ? 0 : changed(BPF_CORE_READ(file, f_inode), SCRATCH_COPIED);
+	return done <= 0 ? 0 : changed(file->f_inode, SCRATCH_COPIED);
 }
 
 static __always_inline int resized(struct dentry *dentry, struct iattr *attr, int error)
 {
-	if (error || !(BPF_CORE_READ(attr, ia_valid) & ATTR_SIZE))
+	if (error || !(attr->ia_valid & ATTR_SIZE))
 		return 0;
-	return changed(BPF_CORE_READ(dentry, d_inode), SCRATCH_RESIZED);
+	return changed(dentry->d_inode, SCRATCH_RESIZED);
 }
 
 /* Since 5.12 there is one argument more (549c7297717c): the agent takes the program that fits. The result stands behind them. */
@@ -279,7 +279,7 @@ int BPF_PROG(file_direct, struct kiocb *iocb, struct iov_iter *data, void *ops, 
 {
 	bool failed = !done || (done < 0 && done >= -4095 && done != -EIOCBQUEUED);
 
-	return failed || !is_write(data) ? 0 : changed(BPF_CORE_READ(iocb, ki_filp, f_inode), SCRATCH_DIRECT);
+	return failed || !is_write(data) ? 0 : changed(iocb->ki_filp->f_inode, SCRATCH_DIRECT);
 }
 
 /* include/linux/fs.h: which times are to be moved */

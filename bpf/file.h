@@ -129,7 +129,7 @@ struct {
  */
 static __noinline bool send_name(struct inode *inode, const struct file_key *key, __u32 scratch)
 {
-	struct hlist_node *alias = BPF_CORE_READ(inode, i_dentry.first);
+	struct hlist_node *alias = inode->i_dentry.first;
 	struct name_scratch *s;
 	struct dentry *dentry;
 	__u32 used;
@@ -159,9 +159,9 @@ static __noinline bool send_name(struct inode *inode, const struct file_key *key
 /* The current process changed inode; mtime is the time that it moved the file to, where only times tell of the change. */
 static __noinline int record_write(struct inode *inode, __u32 flags, __u64 mtime, __u32 scratch)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
 	struct file_fact *fact, fresh;
 	struct file_key key;
+	__u64 cgroup_id;
 	__u32 zero = 0;
 	void *map;
 
@@ -171,22 +171,22 @@ static __noinline int record_write(struct inode *inode, __u32 flags, __u64 mtime
 	if (!map) /* not filled yet: the agent attaches after it filled it */
 		return 0;
 	__sync_fetch_and_add(&touched, 1);
-	who_is(task, &key.who);
-	key.inode = BPF_CORE_READ(inode, i_ino);
-	key.dev = BPF_CORE_READ(inode, i_sb, s_dev);
-	key.generation = BPF_CORE_READ(inode, i_generation);
+	current_who(&key.who, &cgroup_id);
+	key.inode = inode->i_ino;
+	key.dev = inode->i_sb->s_dev;
+	key.generation = inode->i_generation;
 
 	fact = bpf_map_lookup_elem(map, &key);
 	if (!fact) {
 		fresh.first = bpf_ktime_get_boot_ns();
 		fresh.last = fresh.first;
-		fresh.size_before = BPF_CORE_READ(inode, i_size);
+		fresh.size_before = inode->i_size;
 		fresh.size_after = fresh.size_before;
-		fresh.cgroup_id = cgroup_of(task);
+		fresh.cgroup_id = cgroup_id;
 		fresh.changes = 1;
 		fresh.flags = flags | (send_name(inode, &key, scratch) ? 0 : FILE_NAMELESS);
-		fresh.mnt_ns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
-		fresh.links = BPF_CORE_READ(inode, i_nlink);
+		fresh.mnt_ns = current_mnt_ns();
+		fresh.links = inode->i_nlink;
 		fresh.mtime = mtime;
 		if (!bpf_map_update_elem(map, &key, &fresh, BPF_NOEXIST))
 			return 0;
@@ -199,8 +199,8 @@ static __noinline int record_write(struct inode *inode, __u32 flags, __u64 mtime
 	if (fact->flags & FILE_NAMELESS && send_name(inode, &key, scratch))
 		fact->flags &= ~FILE_NAMELESS;
 	fact->last = bpf_ktime_get_boot_ns();
-	fact->size_after = BPF_CORE_READ(inode, i_size);
-	fact->links = BPF_CORE_READ(inode, i_nlink);
+	fact->size_after = inode->i_size;
+	fact->links = inode->i_nlink;
 	if (mtime > fact->mtime)
 		fact->mtime = mtime;
 	if (!(flags & FILE_UNCERTAIN))

@@ -22,6 +22,7 @@
  * another CPU here; and what a function began before the turn and ends after it is told by neither, where only its end is
  * looked at. Both take an agent's replacement at that very moment.
  */
+#include "compat.h"
 #include "lost_by.h"
 #include "path.h"
 #include "storage.h"
@@ -121,13 +122,12 @@ struct inode___names {
 
 static __always_inline bool has_name(struct dentry *dentry)
 {
-	return BPF_CORE_READ(dentry, d_hash.pprev);
+	return dentry->d_hash.pprev;
 }
 
 /* Sends a record about inode, whose name is that of dentry. How: an operation, and flags above its byte. */
 static __noinline int tell(__u32 scratch, __u32 how, struct inode *inode, struct dentry *dentry, struct dentry *target)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
 	struct name_scratch *s;
 	struct super_block *sb;
 	struct name_record *r;
@@ -139,24 +139,23 @@ static __noinline int tell(__u32 scratch, __u32 how, struct inode *inode, struct
 	if (!s) /* cannot be: every program has one */
 		return 0;
 	r = &s->record;
-	sb = BPF_CORE_READ(inode, i_sb);
-	who_is(task, &r->who);
+	sb = inode->i_sb;
+	current_who(&r->who, &r->cgroup_id);
 	r->time = bpf_ktime_get_boot_ns();
-	r->cgroup_id = cgroup_of(task);
-	r->inode = BPF_CORE_READ(inode, i_ino);
-	r->dir = BPF_CORE_READ(dentry, d_parent, d_inode, i_ino);
+	r->inode = inode->i_ino;
+	r->dir = dentry->d_parent->d_inode->i_ino;
 	r->target_dir = 0;
-	r->dev = BPF_CORE_READ(sb, s_dev);
-	r->generation = BPF_CORE_READ(inode, i_generation);
-	r->links = BPF_CORE_READ(inode, i_nlink);
-	r->mnt_ns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+	r->dev = sb->s_dev;
+	r->generation = inode->i_generation;
+	r->links = inode->i_nlink;
+	r->mnt_ns = current_mnt_ns();
 	r->target_bytes = 0;
-	r->mode = BPF_CORE_READ(inode, i_mode);
+	r->mode = inode->i_mode;
 	r->op = how;
 	r->flags = how >> 8;
-	if ((r->mode & S_IFMT) == S_IFCHR && !BPF_CORE_READ((struct inode___names *)inode, i_rdev))
+	if ((r->mode & S_IFMT) == S_IFCHR && !((struct inode___names *)inode)->i_rdev)
 		r->flags |= NAME_WHITEOUT;
-	if (bpf_probe_read_kernel_str(r->fs_type, sizeof(r->fs_type), BPF_CORE_READ(type_of(sb), name)) < 0)
+	if (bpf_probe_read_kernel_str(r->fs_type, sizeof(r->fs_type), type_of(sb)->name) < 0)
 		r->fs_type[0] = 0;
 
 	s->text.used = 0;
@@ -164,7 +163,7 @@ static __noinline int tell(__u32 scratch, __u32 how, struct inode *inode, struct
 		r->flags |= NAME_CUT;
 	r->path_bytes = s->text.used;
 	if (target) {
-		r->target_dir = BPF_CORE_READ(target, d_parent, d_inode, i_ino);
+		r->target_dir = target->d_parent->d_inode->i_ino;
 		if (!append_path(&s->text, target, NULL))
 			r->flags |= NAME_TARGET_CUT;
 		r->target_bytes = s->text.used - r->path_bytes;
@@ -183,7 +182,7 @@ static __always_inline int created(__u32 scratch, struct dentry *dentry, struct 
 	if (!inode || inode->i_sb->s_flags & SB_KERNMOUNT)
 		return 0;
 	/* A link has a name already; a file without one (O_TMPFILE) has no links. */
-	if (BPF_CORE_READ(inode, i_dentry.first) || !BPF_CORE_READ(inode, i_nlink) || !is_storage(inode))
+	if (inode->i_dentry.first || !inode->i_nlink || !is_storage(inode))
 		return 0;
 	return tell(scratch, NAME_CREATED, inode, dentry, NULL);
 }
@@ -203,7 +202,7 @@ int BPF_PROG(names_created_new, struct dentry *dentry, struct inode *inode)
 SEC("fentry/d_delete")
 int BPF_PROG(names_removed, struct dentry *dentry)
 {
-	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
+	struct inode *inode = dentry->d_inode;
 
 	if (!inode || !is_storage(inode))
 		return 0;
@@ -213,7 +212,7 @@ int BPF_PROG(names_removed, struct dentry *dentry)
 SEC("fentry/d_move")
 int BPF_PROG(names_renamed, struct dentry *dentry, struct dentry *target)
 {
-	struct inode *inode = BPF_CORE_READ(dentry, d_inode), *over = BPF_CORE_READ(target, d_inode);
+	struct inode *inode = dentry->d_inode, *over = target->d_inode;
 
 	if (!inode || !is_storage(inode))
 		return 0;
@@ -225,7 +224,7 @@ int BPF_PROG(names_renamed, struct dentry *dentry, struct dentry *target)
 SEC("fentry/d_exchange")
 int BPF_PROG(names_exchanged, struct dentry *one, struct dentry *two)
 {
-	struct inode *first = BPF_CORE_READ(one, d_inode), *second = BPF_CORE_READ(two, d_inode);
+	struct inode *first = one->d_inode, *second = two->d_inode;
 
 	if (!first || !second || !is_storage(first))
 		return 0;
@@ -235,7 +234,7 @@ int BPF_PROG(names_exchanged, struct dentry *one, struct dentry *two)
 
 static __always_inline int linked(struct dentry *old, struct dentry *dentry, int error)
 {
-	struct inode *inode = BPF_CORE_READ(old, d_inode);
+	struct inode *inode = old->d_inode;
 
 	if (error || !inode || !is_storage(inode))
 		return 0;
@@ -244,9 +243,9 @@ static __always_inline int linked(struct dentry *old, struct dentry *dentry, int
 
 static __always_inline int attributes(__u32 scratch, struct dentry *dentry, int error)
 {
-	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
+	struct inode *inode = dentry->d_inode;
 
-	if (error || !inode || !BPF_CORE_READ(inode, i_nlink) || !is_storage(inode))
+	if (error || !inode || !inode->i_nlink || !is_storage(inode))
 		return 0;
 	return tell(scratch, NAME_ATTRIBUTES, inode, dentry, NULL);
 }
@@ -254,7 +253,7 @@ static __always_inline int attributes(__u32 scratch, struct dentry *dentry, int 
 /* Both times are set by utimes(2) and its like, one alone along with something else. Sizes are for the file sensor. */
 static __always_inline bool sets_attributes(struct iattr *attr)
 {
-	unsigned int valid = BPF_CORE_READ(attr, ia_valid);
+	unsigned int valid = attr->ia_valid;
 
 	if (valid & (ATTR_UID | ATTR_GID | ATTR_MODE))
 		return true;

@@ -28,21 +28,21 @@ static __always_inline struct file_system_type *type_of(struct super_block *sb)
 {
 	struct super_block___type *named = (void *)sb;
 
-	return BPF_CORE_READ(named, s_type);
+	return named->s_type;
 }
 
 /* Programs keep files there: no overlay, whose upper files are seen by themselves, and nothing that the kernel makes up. */
 static __always_inline bool is_storage(struct inode *inode)
 {
-	struct super_block *sb = BPF_CORE_READ(inode, i_sb);
+	struct super_block *sb = inode->i_sb;
 	unsigned long magic;
 
-	if (BPF_CORE_READ(sb, s_flags) & SB_KERNMOUNT)
+	if (sb->s_flags & SB_KERNMOUNT)
 		return false;
-	magic = BPF_CORE_READ(sb, s_magic);
+	magic = sb->s_magic;
 	if (magic == TMPFS_MAGIC || magic == RAMFS_MAGIC)
 		return true;
-	return BPF_CORE_READ(type_of(sb), fs_flags) & FS_REQUIRES_DEV;
+	return type_of(sb)->fs_flags & FS_REQUIRES_DEV;
 }
 
 #endif
