@@ -3,6 +3,7 @@
 package act
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -37,6 +38,21 @@ func openFile(path string, flags int) (*file, error) {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	return &file{fd, path}, nil
+}
+
+// uninterrupted makes a system call again that a signal ended, as the Go runtime sends itself: after a handler some go on by themselves,
+// and some never do (signal(7)).
+func uninterrupted(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// fallocate allocates blocks of a file, or makes a hole.
+func fallocate(fd int, mode uint32, offset, length int64) error {
+	return uninterrupted(func() error { return unix.Fallocate(fd, mode, offset, length) })
 }
 
 func (f *file) failed(op string, err error) error {

@@ -91,9 +91,15 @@ func ioWrite(f *file, b []byte) error {
 		return f.failed("io_submit", errno)
 	}
 	event := &ioEvent{}
-	n, _, errno := unix.Syscall6(unix.SYS_IO_GETEVENTS, uintptr(ctx), 1, 1, uintptr(unsafe.Pointer(event)), 0, 0)
-	if errno != 0 {
-		return f.failed("io_getevents", errno)
+	var n uintptr
+	if err := uninterrupted(func() error {
+		var errno unix.Errno
+		if n, _, errno = unix.Syscall6(unix.SYS_IO_GETEVENTS, uintptr(ctx), 1, 1, uintptr(unsafe.Pointer(event)), 0, 0); errno != 0 {
+			return errno
+		}
+		return nil
+	}); err != nil {
+		return f.failed("io_getevents", err)
 	}
 	if n != 1 {
 		return f.failed("io_getevents", fmt.Errorf("%d events instead of 1", n))

@@ -34,14 +34,14 @@ func fileSizeActs() []*Act {
 		Summary: "allocate blocks past the end of a file",
 		needs:   []need{needFallocate},
 		run: onPrepared(block, unix.O_WRONLY, func(f *file) error {
-			return f.failed("fallocate", unix.Fallocate(f.fd, 0, 0, 4*block))
+			return f.failed("fallocate", fallocate(f.fd, 0, 0, 4*block))
 		}),
 	}, {
 		Name: "punch-hole", Group: GroupFile,
 		Summary: "turn a block of a file into a hole",
 		needs:   []need{needPunchHole},
 		run: onPrepared(4*block, unix.O_WRONLY, func(f *file) error {
-			return f.failed("fallocate", unix.Fallocate(f.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, block, 2*block))
+			return f.failed("fallocate", fallocate(f.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, block, 2*block))
 		}),
 	}}
 }

@@ -106,13 +106,13 @@ func needCopyFileRange(dir string) (string, error) {
 
 func needFallocate(dir string) (string, error) {
 	return onFiles(dir, "fallocate", func(a, _ *os.File) error {
-		return unix.Fallocate(int(a.Fd()), 0, 0, int64(2*os.Getpagesize()))
+		return fallocate(int(a.Fd()), 0, 0, int64(2*os.Getpagesize()))
 	})
 }
 
 func needPunchHole(dir string) (string, error) {
 	return onFiles(dir, "punching holes", func(a, _ *os.File) error {
-		return unix.Fallocate(int(a.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, int64(os.Getpagesize()))
+		return fallocate(int(a.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, int64(os.Getpagesize()))
 	})
 }
 

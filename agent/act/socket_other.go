@@ -54,8 +54,11 @@ func rawEcho(s *stage) error {
 	// The socket gets every ICMP message, its own request among them.
 	answer := make([]byte, block)
 	for {
-		n, _, err := unix.Recvfrom(conn.fd, answer, 0)
-		if err != nil {
+		var n int
+		if err := uninterrupted(func() (err error) {
+			n, _, err = unix.Recvfrom(conn.fd, answer, 0)
+			return err
+		}); err != nil {
 			return os.NewSyscallError("recvfrom", err)
 		}
 		if n == ipHeader+len(request) && answer[ipHeader] == echoReply && binary.BigEndian.Uint16(answer[ipHeader+4:]) == id {
