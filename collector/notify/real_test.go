@@ -181,8 +181,9 @@ func TestRealAlertmanager(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(receiver.Close)
+	// An alert ends by itself when it was not told for four times Resend, which must be longer than a busy machine lets anybody wait.
 	quick := func(o *notify.Options) {
-		o.Resend, o.MinBackoff, o.MaxBackoff = 250*time.Millisecond, 20*time.Millisecond, 200*time.Millisecond
+		o.Resend, o.MinBackoff, o.MaxBackoff = 2*time.Second, 20*time.Millisecond, 200*time.Millisecond
 	}
 	d := openDesk(t, receiver)
 	d.run(quick)
