@@ -3,6 +3,7 @@
 package act
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -70,7 +71,11 @@ func (c *socket) bind(a netip.AddrPort) error {
 }
 
 func (c *socket) connect(a netip.AddrPort) error {
-	return os.NewSyscallError("connect", unix.Connect(c.fd, sockaddr(a)))
+	err := unix.Connect(c.fd, sockaddr(a))
+	if errors.Is(err, unix.EISCONN) {
+		err = nil // a signal had the kernel begin again, and SCTP was connected meanwhile
+	}
+	return os.NewSyscallError("connect", err)
 }
 
 func (c *socket) listen() error {
