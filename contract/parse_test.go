@@ -191,11 +191,11 @@ func TestHostileNesting(t *testing.T) {
 		strings.Repeat("[", 1<<19), strings.Repeat("{a: ", 1<<17), strings.Repeat("- ", 1<<18), strings.Repeat("? ", 1<<18),
 		strings.Repeat("&a ", 1<<18), strings.Repeat("!!x ", 1<<18), strings.Repeat("a:\n", 1<<18), strings.Repeat("---\n", 1<<18),
 	} {
-		start := time.Now()
+		start := worked(t)
 		if _, err := Parse("f.yaml", []byte(text)); err == nil && !strings.HasPrefix(text, "---") {
 			t.Errorf("%.10q... is taken for a contract", text)
 		}
-		if spent := time.Since(start); spent > 20*time.Second {
+		if spent := worked(t) - start; spent > 20*time.Second {
 			t.Errorf("%.10q... took %v", text, spent)
 		}
 	}
