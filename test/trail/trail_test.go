@@ -84,14 +84,15 @@ func TestBothEndsOfAConnection(t *testing.T) {
 func TestChain(t *testing.T) {
 	u := startUp(t)
 	mark := fmt.Sprintf("spoor-trail-%d", os.Getpid())
+	sleep := fmt.Sprintf("sleep 0.01%d", os.Getpid()) // like nobody else's
 	// Commands after the sleep keep the shells from giving their process to it.
-	if err := exec.CommandContext(t.Context(), "sh", "-c", "sh -c 'sleep 0.01; true' "+mark+"; true").Run(); err != nil {
+	if err := exec.CommandContext(t.Context(), "sh", "-c", "sh -c '"+sleep+"; true' "+mark+"; true").Run(); err != nil {
 		t.Fatal(err)
 	}
 	var id string
 	u.until("the sleep is told", func() string {
 		for _, ev := range u.events(t.Context(), &spoorv1.EventFilter{Kinds: []string{"process_start"}}) {
-			if strings.Join(ev.GetProcess().GetArgs(), " ") == "sleep 0.01" {
+			if strings.Join(ev.GetProcess().GetArgs(), " ") == sleep {
 				id = ev.GetProcess().GetExecId()
 				return ""
 			}
@@ -111,13 +112,13 @@ func TestChain(t *testing.T) {
 			}
 			ended = ended || (n.GetDepth() == 0 && n.GetExit() != nil)
 		}
-		want := []string{"sh -c sh -c 'sleep 0.01; true' " + mark + "; true", "sh -c sleep 0.01; true " + mark, "sleep 0.01"}
+		want := []string{"sh -c sh -c '" + sleep + "; true' " + mark + "; true", "sh -c " + sleep + "; true " + mark, sleep}
 		if len(chain) < len(want)+1 || strings.Join(chain[len(chain)-3:], "\n") != strings.Join(want, "\n") || !ended {
 			return fmt.Sprintf("chain %q, ended %v", chain, ended)
 		}
 		return ""
 	})
-	if out := u.spoor(0, "tree", id); !strings.Contains(out, "sleep 0.01") {
+	if out := u.spoor(0, "tree", id); !strings.Contains(out, sleep) {
 		t.Errorf("spoor tree does not show it:\n%s", out)
 	}
 }
