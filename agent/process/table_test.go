@@ -172,7 +172,7 @@ func TestTextsOfAFoundProcess(t *testing.T) {
 		_ = cmd.Wait() // killed
 	})
 	// Start returns when the child has its new memory, which is before its arguments are in it.
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid))
 		if err != nil {
 			t.Fatal(err)

@@ -130,7 +130,7 @@ func serve(t *testing.T, l net.Listener, c spoorv1connect.AgentServiceHandler) (
 	mux.Handle(spoorv1connect.NewAgentServiceHandler(c))
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
-	srv := &http.Server{Handler: mux, Protocols: protocols, ReadHeaderTimeout: time.Second}
+	srv := &http.Server{Handler: mux, Protocols: protocols, ReadHeaderTimeout: time.Minute}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -212,7 +212,7 @@ func TestACollectorThatComesLaterGetsEverything(t *testing.T) {
 	q.Flush()
 	client, stop := run(t, "http://"+address, q)
 	defer stop()
-	for deadline := time.Now().Add(10 * time.Second); client.Attempts() < 2; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); client.Attempts() < 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the client did not try again")
 		}

@@ -111,7 +111,7 @@ func live(t *testing.T, dir, epoch, url string) *life {
 // eventually waits for a state of the queue.
 func (l *life) eventually(what string, is func(Stats) bool) {
 	l.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(l.queue.Stats()); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !is(l.queue.Stats()); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			l.Fatalf("%s: never, it stays %+v", what, l.queue.Stats())
 		}
@@ -229,7 +229,7 @@ func TestAFullSpoolCountsAndTells(t *testing.T) {
 	defer serve(t, listener, l)()
 	b := live(t, dir, "b", "http://"+listener.Addr().String())
 	defer b.stop()
-	for deadline := time.Now().Add(30 * time.Second); !b.queue.Add(write(1), nil, nil); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !b.queue.Add(write(1), nil, nil); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("there is never room again")
 		}

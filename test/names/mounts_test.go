@@ -20,7 +20,7 @@ import (
 	"github.com/spoor/spoor/agent/sensor"
 )
 
-const limit = 20 * time.Second
+const limit = time.Minute
 
 // eventually waits until done says so.
 func eventually(t *testing.T, what string, done func() bool) {

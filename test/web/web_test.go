@@ -34,7 +34,7 @@ import (
 var screenshots = flag.String("screenshots", "", "folder for pictures of the page: light and dark, wide and narrow")
 
 // patience is how long the page may take for anything: the machine may be busy.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // centre is a running collector with a story in it.
 type centre struct {

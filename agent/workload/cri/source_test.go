@@ -111,7 +111,7 @@ func (r *runtime) serve(t *testing.T, socket string) (stop func()) {
 	}
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{Handler: mux, Protocols: protocols, ReadHeaderTimeout: time.Second}
+	server := &http.Server{Handler: mux, Protocols: protocols, ReadHeaderTimeout: time.Minute}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -188,7 +188,7 @@ func (o *observer) sees(t *testing.T, id, want string) *workload.Instance {
 func (o *observer) names(t *testing.T, key uint64, want string) *workload.Instance {
 	t.Helper()
 	got := ""
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		o.r.Settle(time.Unix(1, 0))
 		in := o.r.Of(key, 0, false)
 		p := in.Proto()
@@ -275,7 +275,7 @@ func TestARuntimeThatComesLaterOrAgain(t *testing.T) {
 	o.n++
 	o.r.Learn(o.n, "/x/"+id("a"), time.Time{})
 	stop := r.serve(t, socket)
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		asked := 0
 		if r.change(func() { asked = r.lists }); asked > 1 {
 			break

@@ -172,7 +172,7 @@ func TestAListThatChangesIsReadAgain(t *testing.T) {
 	go func() { done <- m.source().Run(ctx, d) }()
 	r.Learn(10, "/libpod_parent/libpod-"+db, time.Time{})
 	m.write(list, podmanConfig)
-	for deadline := time.Now().Add(10 * time.Second); r.Of(10, 0, false).Pending(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); r.Of(10, 0, false).Pending(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("podman's container has no name")
 		}

@@ -173,7 +173,7 @@ func TestOwnersOfTheNodesPods(t *testing.T) {
 		d.AddContainer(workload.Container{ID: id, Name: "app", Pod: &workload.Pod{UID: uid, Namespace: "shop", Name: uid, Controller: workload.Controller{Kind: "Pod", Name: uid}}})
 		r.Learn(n, "/x/"+id, time.Time{})
 		got := ""
-		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 			r.Settle(time.Unix(1, 0))
 			w := r.Of(n, 0, false).Proto().GetWorkload()
 			if got = w.GetKind() + "/" + w.GetName(); got == want && !r.Of(n, 0, false).Pending() {
