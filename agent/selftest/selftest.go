@@ -235,10 +235,10 @@ func (r *run) await(ctx context.Context, result *act.Result) *act.Report {
 }
 
 // losses are those that nothing excuses. Other programs, whatever the acts do, remove directories before their names are
-// read, have sockets that are older than the agent, read files that cannot be watched (tmpfs before 5.13), and are
-// interrupted while they connect.
+// read, have sockets that are older than the agent, read files that cannot be watched (tmpfs before 5.13) or read one all the
+// time, and are interrupted while they connect.
 func losses(events []*spoorv1.Event) []string {
-	excused := []string{"name_unreadable", "unknown_owner", "unmarkable", "preempted"}
+	excused := []string{"name_unreadable", "unknown_owner", "unmarkable", "hot", "preempted"}
 	var list []string
 	for _, ev := range events {
 		if l := ev.GetLoss(); l != nil && !slices.Contains(excused, l.GetReason()) {

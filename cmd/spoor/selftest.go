@@ -36,8 +36,9 @@ Examples:
     sudo spoor selftest -o json | jq -r 'select(.state == "missed") | .act + ": " + .why'`
 }
 
-// actPatience is how long one act, and the telling of one that goes on, may take.
-const actPatience = 10 * time.Second
+// actPatience is how long one act, and the telling of one that goes on, may take: the bytes of a connection that lives on are told
+// every ten seconds.
+const actPatience = 30 * time.Second
 
 func (c *selftestCommand) Run(ctx context.Context, streams *cli.Streams) error {
 	if err := kernel.Check(); err != nil {
