@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/spoor/spoor/agent/kernel"
 	"github.com/spoor/spoor/agent/sensor/pin"
@@ -137,13 +139,13 @@ func chooseAtomics(spec *ebpf.CollectionSpec) (bool, error) {
 	return false, nil
 }
 
-// lookFor bounds the part of the time that looks at all connections take: after one that took 1 ms there is none for 200 ms.
+// lookFor bounds the part of the time that looks at all connections take: after one that took 1 ms there is none for 200 ms. That is the
+// processor's time: on a machine that is busy a look that takes 1 ms may end much later, and none would follow until the bytes are read.
 const lookFor = 200
 
 // lookAtLiving tells of connections that began since the last look, and live on.
 func (s *Socket) lookAtLiving() error {
-	begin := time.Now()
-	if !s.atomics || begin.Before(s.look) {
+	if !s.atomics || time.Now().Before(s.look) {
 		return nil
 	}
 	var waiting int64
@@ -153,11 +155,13 @@ func (s *Socket) lookAtLiving() error {
 	if waiting <= 0 {
 		return nil
 	}
-	if err := s.tellLiving(); err != nil {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var begin, end unix.Timespec
+	if err := errors.Join(unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &begin), s.tellLiving(), unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &end)); err != nil {
 		return err
 	}
-	end := time.Now()
-	s.look = end.Add(lookFor * end.Sub(begin))
+	s.look = time.Now().Add(lookFor * time.Duration(end.Nano()-begin.Nano()))
 	return nil
 }
 
