@@ -17,10 +17,10 @@ func TestRing(t *testing.T) {
 	var want [][]byte
 	end := uint64(0)
 	send := func(content []byte, flags uint32) {
-		head := make([]byte, ringHeader)
-		binary.NativeEndian.PutUint32(head, uint32(len(content))|flags) //nolint:gosec // short
-		for i, b := range append(head, content...) {
-			r.data[(end+uint64(i))&r.mask] = b //nolint:gosec // not negative
+		record := binary.NativeEndian.AppendUint32(nil, uint32(len(content))|flags)
+		record = append(append(record, 0, 0, 0, 0), content...)
+		for i, b := range record {
+			r.data[(end+uint64(i))&r.mask] = b
 		}
 		end += ringHeader + (uint64(len(content))+7)&^7
 		atomic.StoreUint64(position(r.producer), end)

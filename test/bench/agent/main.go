@@ -37,9 +37,15 @@ type state struct {
 }
 
 func main() {
-	load.Main()
-	kctx := kong.Parse(&options, kong.Description("Measure what an agent takes."))
-	kctx.FatalIfErrorf(measure())
+	asked, err := load.Asked()
+	if !asked {
+		kong.Parse(&options, kong.Description("Measure what an agent takes."))
+		err = measure()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 func measure() (err error) {

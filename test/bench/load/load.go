@@ -38,20 +38,16 @@ const (
 // argument is the first of a program that is to make a load.
 const argument = "--make-load"
 
-// Main makes the load that the arguments ask for, and ends; or returns. It belongs first into main.
-func Main() {
+// Asked makes the load that the arguments ask for, if they do, and reports whether they did: then main has nothing else to do.
+func Asked() (bool, error) {
 	if len(os.Args) != 6 || os.Args[1] != argument {
-		return
+		return false, nil
 	}
 	p, err := fromArguments(os.Args[2:])
-	if err == nil {
-		err = json.NewEncoder(os.Stdout).Encode(p)
-	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return true, err
 	}
-	os.Exit(0)
+	return true, json.NewEncoder(os.Stdout).Encode(p)
 }
 
 func fromArguments(args []string) (p Product, err error) {

@@ -43,7 +43,13 @@ type counted struct {
 }
 
 func main() {
-	load.Main()
+	if asked, err := load.Asked(); asked {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	kctx := kong.Parse(&options, kong.Description("Count what an agent reports under load."))
 	loads := []counted{
 		{load.Overwrites, options.Writes, countFiles(), []string{"file/map_full"}},
