@@ -47,11 +47,13 @@ type Readback struct {
 	links   []link.Link
 	// Of the kernel's counters what was seen already.
 	touched, added uint64
-	swept          time.Time
-	keys           []bpf.ReadbackReadbackKey
-	facts          []bpf.ReadbackReadbackFact
-	files          []bpf.ReadbackReadbackFile
-	writers        []bpf.ReadbackReadbackWriter
+	// Files that found no room: whoever opens many for writing fills the kernel's map.
+	crowded uint64
+	swept   time.Time
+	keys    []bpf.ReadbackReadbackKey
+	facts   []bpf.ReadbackReadbackFact
+	files   []bpf.ReadbackReadbackFile
+	writers []bpf.ReadbackReadbackWriter
 }
 
 // OpenReadback loads the sensor. It takes a kernel that allows fentry programs.
@@ -118,7 +120,10 @@ func (r *Readback) Room() int { return readbackRoom }
 // Watch names a file and the cgroup that wrote it last.
 func (r *Readback) Watch(f *WatchedFile) error {
 	value := bpf.ReadbackReadbackWriter{CgroupId: f.CgroupID}
-	if err := r.objects.Written.Put(kernelFile(f.Inode), value); err != nil {
+	switch err := r.objects.Written.Put(kernelFile(f.Inode), value); {
+	case errors.Is(err, unix.E2BIG):
+		r.crowded++
+	case err != nil:
 		return fmt.Errorf("watch for readings of a file: %w", err)
 	}
 	return nil
@@ -227,7 +232,7 @@ func (r *Readback) Losses() ([]Loss, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read-back sensor: %w", err)
 	}
-	return addPreempted(all, r.objects.ReadbackOpen)
+	return addPreempted(append(all, Loss{Reason: "unwatched", Count: r.crowded}), r.objects.ReadbackOpen)
 }
 
 // Programs returns what is loaded, for measuring.
