@@ -18,27 +18,39 @@ import (
 	spoorv1 "github.com/spoor/spoor/api/spoor/v1"
 )
 
+// pumping has a client send what is in its queue, until end is called.
+func pumping(t *testing.T, sent func(b *spoorv1.Batch, acks chan<- uint64)) (q *Queue, c *Client, end func()) {
+	q = memory(10_000)
+	c = &Client{queue: q, log: slog.New(slog.DiscardHandler)}
+	acks, failed := make(chan uint64, maxInFlight), make(chan error, 1)
+	stream := sendFunc(func(m *spoorv1.ShipRequest) error {
+		sent(m.GetBatch(), acks)
+		return nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan error, 1)
+	go func() {
+		_, err := c.pump(ctx, stream, current{q, &spoorv1.Hello{}}, 0, acks, failed)
+		over <- err
+	}()
+	return q, c, func() {
+		cancel()
+		if err := <-over; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+}
+
 // TestSmallBatchesGoTogether: the first event goes at once, those that follow once a second; many go at once, and so does what is there when the
 // agent stops.
 func TestSmallBatchesGoTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
-		q := memory(10_000)
-		c := &Client{queue: q, log: slog.New(slog.DiscardHandler)}
-		acks, failed := make(chan uint64, maxInFlight), make(chan error, 1)
 		var got []string
-		stream := sendFunc(func(m *spoorv1.ShipRequest) error {
-			b := m.GetBatch()
+		q, c, end := pumping(t, func(b *spoorv1.Batch, acks chan<- uint64) {
 			got = append(got, fmt.Sprintf("%.1fs: %d records, up to batch %d", time.Since(begun).Seconds(), len(b.GetRecords()), b.GetSequence()))
 			acks <- b.GetSequence()
-			return nil
 		})
-		ctx, cancel := context.WithCancel(t.Context())
-		over := make(chan error, 1)
-		go func() {
-			_, err := c.pump(ctx, stream, current{q, &spoorv1.Hello{}}, 0, acks, failed)
-			over <- err
-		}()
 		tell := func(records int) {
 			for range records {
 				q.Add(write(1), nil, nil)
@@ -55,10 +67,7 @@ func TestSmallBatchesGoTogether(t *testing.T) {
 		if err := c.Drain(t.Context()); err != nil {
 			t.Error(err)
 		}
-		cancel()
-		if err := <-over; !errors.Is(err, context.Canceled) {
-			t.Error(err)
-		}
+		end()
 		want := []string{
 			"0.0s: 2 records, up to batch 1", "1.0s: 6 records, up to batch 4", "1.5s: 602 records, up to batch 6", "1.5s: 1 records, up to batch 7",
 		}
@@ -74,22 +83,11 @@ func TestSmallBatchesWaitForTheAcknowledgement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const late = 3400 * time.Millisecond
 		begun := time.Now()
-		q := memory(10_000)
-		c := &Client{queue: q, log: slog.New(slog.DiscardHandler)}
-		acks, failed := make(chan uint64, maxInFlight), make(chan error, 1)
 		var got []string
-		stream := sendFunc(func(m *spoorv1.ShipRequest) error {
-			b := m.GetBatch()
+		q, _, end := pumping(t, func(b *spoorv1.Batch, acks chan<- uint64) {
 			got = append(got, fmt.Sprintf("%.1fs: %d records", time.Since(begun).Seconds(), len(b.GetRecords())))
 			time.AfterFunc(late, func() { acks <- b.GetSequence() })
-			return nil
 		})
-		ctx, cancel := context.WithCancel(t.Context())
-		over := make(chan error, 1)
-		go func() {
-			_, err := c.pump(ctx, stream, current{q, &spoorv1.Hello{}}, 0, acks, failed)
-			over <- err
-		}()
 		for n := range 20 {
 			records := 1
 			if n == 10 {
@@ -101,10 +99,7 @@ func TestSmallBatchesWaitForTheAcknowledgement(t *testing.T) {
 			q.Flush()
 			time.Sleep(500 * time.Millisecond)
 		}
-		cancel()
-		if err := <-over; !errors.Is(err, context.Canceled) {
-			t.Error(err)
-		}
+		end()
 		// What follows a full one waits for that as well.
 		want := []string{"0.0s: 1 records", "3.4s: 6 records", "5.0s: 503 records", "8.4s: 6 records"}
 		if !slices.Equal(got, want) {
