@@ -54,14 +54,13 @@ func measure() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	collector, line, err := running.Start(func(l running.Line) bool { return l.Msg == "collecting" },
-		options.Collector, "collector", "--without-tls", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "store"), "--log-format", "json")
+	collector, url, err := running.Collector(options.Collector, filepath.Join(dir, "store"))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, collector.Stop()) }()
 	agent, _, err := running.Start(func(l running.Line) bool { return l.Msg == "sensor attached" },
-		options.Agent, "--collector", line.URL, "--spool", filepath.Join(dir, "spool"), "--pin", "off", "--log-format", "json")
+		options.Agent, "--collector", url, "--spool", filepath.Join(dir, "spool"), "--pin", "off", "--log-format", "json")
 	if err != nil {
 		return err
 	}

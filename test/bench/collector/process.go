@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -23,12 +22,11 @@ type process struct {
 
 // start runs a collector on a folder, and returns when it listens.
 func start(program, dir string, flags ...string) (*process, error) {
-	args := append([]string{"collector", "--without-tls", "--listen", "127.0.0.1:0", "--data", dir, "--log-format", "json"}, flags...)
-	p, line, err := running.Start(func(l running.Line) bool { return l.Msg == "collecting" }, program, args...)
+	p, url, err := running.Collector(program, dir, flags...)
 	if err != nil {
 		return nil, err
 	}
-	return &process{Process: p, dir: dir, url: strings.TrimSuffix(line.URL, "/")}, nil
+	return &process{Process: p, dir: dir, url: url}, nil
 }
 
 // spent is the time that processors gave, by who got it.

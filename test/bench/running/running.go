@@ -47,6 +47,13 @@ func Start(ready func(Line) bool, program string, args ...string) (*Process, Lin
 	}
 }
 
+// Collector runs a collector on a folder, and returns when it listens, at a URL.
+func Collector(program, dir string, flags ...string) (p *Process, url string, err error) {
+	args := append([]string{"collector", "--without-tls", "--listen", "127.0.0.1:0", "--data", dir, "--log-format", "json"}, flags...)
+	p, line, err := Start(func(l Line) bool { return l.Msg == "collecting" }, program, args...)
+	return p, strings.TrimSuffix(line.URL, "/"), err
+}
+
 // follow reads the log to its end.
 func follow(r io.Reader, ready func(Line) bool, said chan<- Line) error {
 	lines, waiting := bufio.NewScanner(r), true
