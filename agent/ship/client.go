@@ -96,7 +96,7 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		switch {
 		case ctx.Err() != nil:
-		case connected && superseded(err):
+		case connected && uplink.Superseded(err):
 			c.log.Warn("another agent speaks for this node, and the collector keeps the newer stream only; stop one of them, or give it a name of its own", "node", c.hello.GetNode())
 			// The waits grow: two that take it from each other would do nothing else.
 		case connected:
@@ -113,12 +113,6 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		backoff = min(2*backoff, maxBackoff)
 	}
-}
-
-// superseded says whether the collector ended a stream because the same node opened another one.
-func superseded(err error) bool {
-	wire, ok := errors.AsType[*connect.Error](err)
-	return ok && connect.IsWireError(wire) && wire.Code() == connect.CodeAborted
 }
 
 // source returns what is to be sent next.

@@ -79,14 +79,26 @@ func (u *Uplink) hangUp() {
 
 // Refuses reports whether an error is the collector's word that it will not take something, however often it is sent.
 func Refuses(err error) bool {
-	said, ok := errors.AsType[*connect.Error](err)
-	if !ok || !connect.IsWireError(said) {
-		return false
-	}
-	switch said.Code() {
+	code, said := wire(err)
+	switch code {
 	case connect.CodeInvalidArgument, connect.CodeResourceExhausted, connect.CodePermissionDenied:
-		return true
+		return said
 	default:
 		return false
 	}
+}
+
+// Superseded reports whether the collector ended a stream because the same node opened another one.
+func Superseded(err error) bool {
+	code, said := wire(err)
+	return said && code == connect.CodeAborted
+}
+
+// wire returns the code of an error that the other side said, and not this one.
+func wire(err error) (code connect.Code, said bool) {
+	e, ok := errors.AsType[*connect.Error](err)
+	if !ok || !connect.IsWireError(e) {
+		return 0, false
+	}
+	return e.Code(), true
 }
